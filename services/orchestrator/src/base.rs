@@ -1,33 +1,24 @@
 //! The clients, settings and shared view that every task needs. The state of a task stands with its own code.
 
 use anyhow::Context as _;
-use cloud::{probes::Health, storage::Store};
+use cloud::{
+    probes::Health,
+    storage::{Object, Store},
+};
 use contract::{config::Business, labels, message::Work};
 use google_cloud_pubsub::{client::Publisher, model::Message};
 use jiff::Timestamp;
 
-use crate::{
-    clock::Clock,
-    cluster::Cluster,
-    config::Timing,
-    execute::job::Template,
-    hooks::Hooks,
-    metrics::Metrics,
-    settle::{events::Events, pods::Pods},
-    watch::jobs::Jobs,
-};
+use crate::{clock::Clock, cluster::Cluster, config::Timing, hooks::Hooks, metrics::Metrics, watch::jobs::Jobs};
 
 /// The clients, settings and shared view that every task needs.
 pub(crate) struct Base {
     pub(crate) business: Business,
-    pub(crate) template: Template,
     pub(crate) cluster: Cluster,
     pub(crate) store: Store,
-    pub(crate) events: Events,
     /// Publishes to the business's own topic.
     pub(crate) publisher: Publisher,
     pub(crate) jobs: Jobs,
-    pub(crate) pods: Pods,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) hooks: Hooks,
@@ -36,9 +27,10 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// How many slots the business has.
-    pub(crate) fn slots(&self) -> usize {
-        usize::try_from(self.business.max_active_jobs).unwrap_or(usize::MAX)
+    /// The input of this work; `None` when it does not exist.
+    pub(crate) async fn input(&self, work: &Work) -> anyhow::Result<Option<Object>> {
+        let identity = &work.identity;
+        self.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await
     }
 
     /// Publishes the message of this work, which was requested at this time, as far as it is known.

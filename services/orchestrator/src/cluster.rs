@@ -12,12 +12,10 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    core::PartialObjectMeta,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
-
-use crate::watch::watched::Watched;
 
 pub(crate) mod answers;
 
@@ -40,18 +38,6 @@ pub(crate) struct Cluster {
     path: String,
 }
 
-/// The part of the answer to a create that is read.
-#[derive(Clone, Debug, Deserialize)]
-struct Created {
-    metadata: CreatedMetadata,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct CreatedMetadata {
-    #[serde(default)]
-    uid: String,
-}
-
 impl Cluster {
     pub(crate) fn new(client: Client, namespace: &str) -> Self {
         Self {
@@ -63,13 +49,8 @@ impl Cluster {
         }
     }
 
-    /// The Jobs for the watch.
-    pub(crate) fn watched(&self, namespace: &str) -> Api<Watched> {
-        Api::namespaced(self.client.clone(), namespace)
-    }
-
-    /// The Jobs of the pool's engines for their watch.
-    pub(crate) fn engine_jobs(&self) -> Api<Job> {
+    /// The Jobs for a watch.
+    pub(crate) fn watched_jobs(&self) -> Api<Job> {
         self.jobs.clone()
     }
 
@@ -99,7 +80,7 @@ impl Cluster {
         with_timeout(patched).await.with_context(|| format!("patch the ConfigMap {name}")).map(drop)
     }
 
-    /// The pods for the watch.
+    /// The pods for a watch.
     pub(crate) fn watched_pods(&self) -> Api<Pod> {
         self.pods.clone()
     }
@@ -122,8 +103,8 @@ impl Cluster {
             .header(http::header::ACCEPT, METADATA)
             .body(job);
         let request = request.map_err(kube::Error::HttpError)?;
-        let created: Created = with_timeout(self.client.request(request)).await?;
-        Ok(created.metadata.uid)
+        let created: PartialObjectMeta<Job> = with_timeout(self.client.request(request)).await?;
+        Ok(created.metadata.uid.unwrap_or_default())
     }
 
     /// Reads a Job; `None` when it does not exist.
@@ -131,19 +112,12 @@ impl Cluster {
         with_timeout(self.jobs.get_opt(name)).await.with_context(|| format!("read the Job {name}"))
     }
 
-    /// As [`Cluster::delete`]; the Job exists until its pods are gone, so no other one of its name does.
-    pub(crate) async fn delete_in_foreground(&self, name: &str, uid: &str) -> anyhow::Result<()> {
-        self.delete_with(name, uid, DeleteParams::foreground()).await
-    }
-
-    /// Deletes exactly this Job; a Job that does not exist is fine.
-    pub(crate) async fn delete(&self, name: &str, uid: &str) -> anyhow::Result<()> {
-        self.delete_with(name, uid, DeleteParams::background()).await
-    }
-
-    async fn delete_with(&self, name: &str, uid: &str, parameters: DeleteParams) -> anyhow::Result<()> {
+    /// Deletes exactly this Job; a Job that does not exist is fine. One that is deleted in the foreground exists until its
+    /// pods are gone, so no other one of its name does.
+    pub(crate) async fn delete(&self, name: &str, uid: &str, propagation: PropagationPolicy) -> anyhow::Result<()> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..parameters };
+        let (propagation_policy, preconditions) = (Some(propagation), Some(preconditions));
+        let parameters = DeleteParams { propagation_policy, preconditions, ..DeleteParams::default() };
         match with_timeout(self.jobs.delete(name, &parameters)).await {
             // 409: another Job has that name now.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
@@ -239,10 +213,9 @@ impl Tail {
     }
 
     fn shorten(&mut self) {
-        if let Some(surplus) = self.bytes.len().checked_sub(self.keep).filter(|surplus| *surplus > 0) {
-            self.bytes.drain(..surplus);
-            self.cut = true;
-        }
+        let surplus = self.bytes.len().saturating_sub(self.keep);
+        self.cut |= surplus > 0;
+        self.bytes.drain(..surplus);
     }
 
     fn text(mut self) -> String {
@@ -253,11 +226,7 @@ impl Tail {
         };
         // Replacement characters are longer than the bytes they replace, so the text is cut once more.
         let text = String::from_utf8_lossy(&self.bytes[start..]);
-        let mut from = text.len().saturating_sub(self.keep);
-        while !text.is_char_boundary(from) {
-            from += 1;
-        }
-        text[from..].to_owned()
+        text[text.ceil_char_boundary(text.len().saturating_sub(self.keep))..].to_owned()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Hooks at the steps between which a crash must lose nothing, so that tests can stop the program at each.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use contract::Identity;
 use futures::future::BoxFuture;
@@ -76,11 +76,5 @@ impl Hooks {
             let future = hook(Reached { step, message_id, identity });
             future.await;
         }
-    }
-}
-
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Hooks(set)" } else { "Hooks(none)" })
     }
 }

@@ -1,16 +1,16 @@
 //! The orchestrator's metrics. Labels have few values, never the names of objects.
 
-use contract::outcome::State;
+use contract::{Outcome, outcome::State};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
 /// One label, `reason`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct ReasonLabel {
-    reason: &'static str,
+    reason: String,
 }
 
 /// One label, `state`.
@@ -62,83 +62,61 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Registers everything, at zero.
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let buckets = || [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0];
+        let registry = registry.sub_registry_with_prefix("orchestrator");
+        fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+            let metric = M::default();
+            registry.register(name, help, metric.clone());
+            metric
+        }
+        let mut seconds = |name, help| {
+            let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0];
+            let histogram = Histogram::new(buckets);
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+            histogram
+        };
+        let publish_to_created =
+            seconds("publish_to_created", "From the message's publication to the API server having its Job");
+        let finished_to_settled = seconds("finished_to_settled", "From the end of a Job to its outcome being written");
+        let suspended = "Jobs that wait until their queue admits them; they are active too";
         let metrics = Self {
-            received: Counter::default(),
-            created: Counter::default(),
-            duplicates: Counter::default(),
-            swept: Counter::default(),
-            parked: Counter::default(),
-            settle_failures: Counter::default(),
-            events_lost: Counter::default(),
-            active: Gauge::default(),
-            suspended: Gauge::default(),
-            unsettled: Gauge::default(),
-            pool_engines: Gauge::default(),
-            pool_waiting: Gauge::default(),
-            pool_assigned: Gauge::default(),
-            publish_to_created: Histogram::new(buckets()),
-            finished_to_settled: Histogram::new(buckets()),
-            refused: Family::default(),
-            retries: Family::default(),
-            settled: Family::default(),
+            received: add(registry, "messages_received", "Messages received"),
+            refused: add(registry, "messages_refused", "Messages that cannot become a Job"),
+            duplicates: add(registry, "messages_duplicate", "Messages whose work had a Job or an outcome"),
+            retries: add(registry, "message_retries", "Retries of messages"),
+            created: add(registry, "jobs_created", "Kubernetes Jobs created"),
+            settled: add(registry, "jobs_settled", "Outcomes written"),
+            settle_failures: add(registry, "settle_failures", "Times settling a Job failed"),
+            swept: add(registry, "inputs_swept", "Inputs requeued"),
+            parked: add(registry, "messages_parked", "Messages parked while a session was paused"),
+            events_lost: add(registry, "events_lost", "Events that could not be published"),
+            active: add(registry, "jobs_active", "Jobs that have not ended"),
+            suspended: add(registry, "jobs_suspended", suspended),
+            unsettled: add(registry, "jobs_unsettled", "Jobs that wait for their outcome"),
+            pool_engines: add(registry, "pool_engines", "Engines of the pool with a stream"),
+            pool_waiting: add(registry, "pool_items_waiting", "Items that wait for an engine"),
+            pool_assigned: add(registry, "pool_items_assigned", "Items that are with engines"),
+            publish_to_created,
+            finished_to_settled,
         };
         for reason in retry::ALL {
-            let _ = metrics.retries.get_or_create(&ReasonLabel { reason });
+            let _ = metrics.retries.get_or_create(&ReasonLabel { reason: reason.to_owned() });
         }
         for state in [State::Succeeded, State::Failed, State::Cancelled] {
             let _ = metrics.settled.get_or_create(&StateLabel { state: state.as_str() });
         }
-        let _ = metrics.refused.get_or_create(&ReasonLabel { reason: "malformed-message" });
-        let registry = registry.sub_registry_with_prefix("orchestrator");
-        registry.register("messages_received", "Messages received", metrics.received.clone());
-        registry.register("messages_refused", "Messages that cannot become a Job", metrics.refused.clone());
-        registry.register(
-            "messages_duplicate",
-            "Messages whose work had a Job or an outcome",
-            metrics.duplicates.clone(),
-        );
-        registry.register("message_retries", "Retries of messages", metrics.retries.clone());
-        registry.register("jobs_created", "Kubernetes Jobs created", metrics.created.clone());
-        registry.register("jobs_settled", "Outcomes written", metrics.settled.clone());
-        registry.register("settle_failures", "Times settling a Job failed", metrics.settle_failures.clone());
-        registry.register("inputs_swept", "Inputs requeued", metrics.swept.clone());
-        registry.register("messages_parked", "Messages parked while a session was paused", metrics.parked.clone());
-        registry.register("events_lost", "Events that could not be published", metrics.events_lost.clone());
-        registry.register("jobs_active", "Jobs that have not ended", metrics.active.clone());
-        registry.register(
-            "jobs_suspended",
-            "Jobs that wait until their queue admits them; they are active too",
-            metrics.suspended.clone(),
-        );
-        registry.register("jobs_unsettled", "Jobs that wait for their outcome", metrics.unsettled.clone());
-        registry.register("pool_engines", "Engines of the pool with a stream", metrics.pool_engines.clone());
-        registry.register("pool_items_waiting", "Items that wait for an engine", metrics.pool_waiting.clone());
-        registry.register("pool_items_assigned", "Items that are with engines", metrics.pool_assigned.clone());
-        registry.register_with_unit(
-            "publish_to_created",
-            "From the message's publication to the API server having its Job",
-            Unit::Seconds,
-            metrics.publish_to_created.clone(),
-        );
-        registry.register_with_unit(
-            "finished_to_settled",
-            "From the end of a Job to its outcome being written",
-            Unit::Seconds,
-            metrics.finished_to_settled.clone(),
-        );
+        let _ = metrics.refused.get_or_create(&ReasonLabel { reason: "malformed-message".to_owned() });
         metrics
     }
 
-    pub(crate) fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&ReasonLabel { reason }).inc();
-    }
-
     pub(crate) fn retried(&self, reason: &'static str) {
-        self.retries.get_or_create(&ReasonLabel { reason }).inc();
+        self.retries.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
 
-    pub(crate) fn settled(&self, state: State) {
-        self.settled.get_or_create(&StateLabel { state: state.as_str() }).inc();
+    /// Counts an outcome that was written.
+    pub(crate) fn settled(&self, outcome: &Outcome) {
+        match outcome.state {
+            State::Refused => self.refused.get_or_create(&ReasonLabel { reason: outcome.reason.code.clone() }).inc(),
+            state => self.settled.get_or_create(&StateLabel { state: state.as_str() }).inc(),
+        };
     }
 }

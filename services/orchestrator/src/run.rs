@@ -1,10 +1,6 @@
 //! Starts the tasks of the orchestrator, and stops them in order.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use cloud::{clients::Connection, probes, probes::Health, storage::Store};
@@ -20,38 +16,33 @@ use crate::{
     admit::{
         Admission,
         gate::{self, Gate},
-        lookup::OutcomeLookup,
-        packs::Packs,
     },
     base::Base,
     clock::Clock,
     cluster::Cluster,
     config::{Config, PoolConfig},
     execute::{
-        create::Creates,
+        Executor,
+        create::Creator,
         job::Template,
         pool::{self, Pool, slots::EngineTemplate, tokens::Tokens},
     },
     hooks::Hooks,
     intake::{
-        self, Intake,
+        Intake,
         accept::Acceptor,
-        breaker::Breaker,
-        pool::PoolIntake,
         priority::{Priority, Rank},
-        received::Payloads,
     },
     metrics::Metrics,
     sessions::{self, Controls},
     settle::{
         self, Settler,
-        conclude::LargeRefusals,
         events::Events,
         pods::{self, Pods},
-        settled_cache::SettledCache,
+        record::Records,
     },
     sweep::{self, Sweeper},
-    watch::{follow, jobs::Jobs},
+    watch::{self, jobs::Jobs},
 };
 
 /// How long after the last tick the liveness probe fails.
@@ -66,13 +57,6 @@ pub struct Clients {
     pub connection: Connection,
     /// Serves the probes and the metrics.
     pub listener: TcpListener,
-}
-
-/// What receives messages.
-#[derive(Clone)]
-enum Receiver {
-    Jobs(Arc<Intake>),
-    Pool(Arc<PoolIntake>),
 }
 
 type Task = (&'static str, anyhow::Result<()>);
@@ -94,22 +78,20 @@ pub async fn run(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let health = Health::new(STALE_AFTER);
+    let template = Template::parse(&template, &business, &namespace)?;
     let subscriber = connection.subscriber().await?;
+    let events = Events::new(connection.publisher(&business.events_topic).await?, metrics.events_lost.clone());
     // Messages of the priority subscription use the same slots as the others.
-    let has_intake = business.intake;
     let first = business.priority_subscription.clone().map(|subscription| (subscription, Rank::First));
     let ordinary = (business.subscription.clone(), Rank::Ordinary);
+    let has_intake = business.intake;
     let subscriptions: Vec<(String, Rank)> = first.into_iter().chain([ordinary]).filter(|_| has_intake).collect();
-    let cluster = Cluster::new(kube, &namespace);
-    let (watched, watched_pods) = (cluster.watched(&namespace), cluster.watched_pods());
+    tracing::info!(business = business.name, namespace, ?subscriptions, "started");
     let base = Arc::new(Base {
-        template: Template::parse(&template, &business, &namespace)?,
-        cluster,
+        cluster: Cluster::new(kube, &namespace),
         store: Store::connect(&connection).await?,
-        events: Events::new(connection.publisher(&business.events_topic).await?, metrics.events_lost.clone()),
         publisher: connection.publisher(&business.topic).await?,
         jobs: Jobs::new(),
-        pods: Pods::new(),
         metrics,
         health: health.clone(),
         hooks,
@@ -117,112 +99,55 @@ pub async fn run(
         timing,
         business,
     });
-    let (gate, controls, settled) =
-        (Arc::new(Gate::new()), Arc::new(Controls::new()), Arc::new(SettledCache::default()));
-    let packs = Arc::new(Packs::default());
     // Intake stops first, then settling; the rest serves both and stops last.
     let (intake_stop, settle_stop, rest_stop) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-    let pool = Pool::new(&base, &settled, &packs, intake_stop.clone()).map(Arc::new);
-    let admission = Arc::new(Admission {
+    let records = Arc::new(Records::new(&base, events));
+    let pool = Pool::new(&base, &records, intake_stop.clone()).map(Arc::new);
+    let creator = Creator::new(&base, template.clone());
+    let executor = Arc::new(Executor { base: base.clone(), creator, pool: pool.clone() });
+    let (gate, controls, pods) = (Arc::new(Gate::new()), Arc::new(Controls::new(&base)), Arc::new(Pods::new()));
+    let admission = Admission::new(&base, &controls, &records, &executor);
+    let received = Arc::new(Intake {
         base: base.clone(),
-        controls: controls.clone(),
-        settled: settled.clone(),
-        lookup: OutcomeLookup::default(),
-        creates: Creates::default(),
-        packs: packs.clone(),
+        acceptor: Acceptor::new(&base, admission, &gate),
+        priority: Priority::new(base.business.priority_subscription.is_some(), timing.priority_quiet),
         pool: pool.clone(),
     });
-    let acceptor = Arc::new(Acceptor {
-        base: base.clone(),
-        admission: admission.clone(),
-        gate: gate.clone(),
-        large_refusals: LargeRefusals::default(),
-        breaker: Mutex::<Breaker>::default(),
-    });
-    let payloads = Payloads::default();
-    let received = match &pool {
-        Some(pool) => {
-            Receiver::Pool(Arc::new(PoolIntake { base: base.clone(), acceptor, payloads, pool: pool.clone() }))
-        }
-        None => Receiver::Jobs(Arc::new(Intake {
-            base: base.clone(),
-            acceptor,
-            payloads,
-            priority: Priority::new(base.business.priority_subscription.is_some(), timing.priority_quiet),
-        })),
-    };
-    let settler = Arc::new(Settler { base: base.clone(), settled, packs: packs.clone() });
-    tracing::info!(business = base.business.name, namespace, ?subscriptions, "started");
 
     let mut intake: JoinSet<Task> = JoinSet::new();
     let mut settling: JoinSet<Task> = JoinSet::new();
     let mut rest: JoinSet<Task> = JoinSet::new();
     for (subscription, rank) in subscriptions {
-        let (received, token, subscriber) = (received.clone(), intake_stop.clone(), subscriber.clone());
-        let controls = controls.clone();
-        intake.spawn(async move {
+        let (received, controls) = (received.clone(), controls.clone());
+        let (subscriber, stop) = (subscriber.clone(), intake_stop.clone());
+        spawn(&mut intake, "intake", async move {
             // The decisions about sessions are read before the first message is received.
-            controls.loaded(&token).await;
-            let ended = match received {
-                Receiver::Jobs(intake) => intake::run(intake, subscriber, subscription, rank, token).await,
-                Receiver::Pool(intake) => intake::pool::run(intake, subscriber, subscription, rank, token).await,
-            };
-            ("intake", ended)
+            controls.loaded(&stop).await;
+            received.run(subscriber, subscription, rank, stop).await
         });
     }
     if has_intake {
-        let sweeper =
-            Sweeper { base: base.clone(), controls: controls.clone(), packs: packs.clone(), pool: pool.clone() };
-        let token = intake_stop.clone();
-        intake.spawn(async move {
-            sweeper.controls.loaded(&token).await;
-            ("sweep", sweep::run(&sweeper, &token).await)
-        });
+        let (base, controls) = (base.clone(), controls.clone());
+        let sweeper = Sweeper { base, controls, records: records.clone(), executor: executor.clone() };
+        spawn(&mut intake, "sweep", sweep::run(sweeper, intake_stop.clone()));
     }
-    {
-        // Also without intake: a cancel must reach the running Jobs.
-        let (base, pool, token) = (base.clone(), pool.clone(), intake_stop.clone());
-        intake.spawn(async move { ("controls", sessions::run(&base, &controls, pool.as_deref(), &token).await) });
-    }
-    {
-        let (base, token) = (base.clone(), intake_stop.clone());
-        intake.spawn(async move { ("gate", gate::run(&base, &gate, &token).await) });
-    }
-    {
-        let token = settle_stop.clone();
-        settling.spawn(async move { ("settle", settle::run(settler, token).await) });
-    }
-    {
-        let base = base.clone();
-        rest.spawn(async move {
-            let followed = follow(watched, &base.business.name, &base.jobs, &base.health).await;
-            ("watch", followed)
-        });
-    }
-    {
-        let base = base.clone();
-        rest.spawn(async move {
-            let followed = pods::follow(watched_pods, &base.business.name, &base.jobs, &base.pods).await;
-            ("pods", followed)
-        });
-    }
-    {
-        let (health, token) = (health.clone(), rest_stop.clone());
-        rest.spawn(async move { ("probes", probes::serve(listener, health, Arc::new(registry), token).await) });
-    }
-
+    // Also without intake: a cancel must reach the running Jobs.
+    spawn(&mut intake, "controls", sessions::run(controls, records.clone(), executor, intake_stop.clone()));
+    spawn(&mut intake, "gate", gate::run(gate, base.clone(), template, intake_stop.clone()));
+    let settler = Arc::new(Settler { base: base.clone(), records: records.clone(), pods: pods.clone() });
+    spawn(&mut settling, "settle", settle::run(settler, settle_stop.clone()));
+    spawn(&mut rest, "watch", watch::run(base.clone()));
+    spawn(&mut rest, "pods", pods::run(base.clone(), pods));
+    spawn(&mut rest, "probes", probes::serve(listener, health.clone(), Arc::new(registry), rest_stop.clone()));
     if let (Some(pool), Some(config)) = (&pool, pool_config) {
         let PoolConfig { template, certificates, listen: address, pod } = config;
         let template = EngineTemplate::parse(&template, &namespace, base.business.queue.as_deref())?;
-        let (pool, token) = (pool.clone(), rest_stop.clone());
         let tokens = Tokens::new(base.cluster.clone(), &namespace);
-        let listener = listen(address).await?;
-        let server = pool::server::serve(pool.clone(), tokens, listener, certificates, token.clone());
-        rest.spawn(async move { ("pool server", server.await) });
-        let reported = (pool.clone(), token.clone());
-        rest.spawn(async move { ("pool report", pool::report::run(&reported.0, &pod, &reported.1).await) });
-        rest.spawn(async move { ("pool", pool::slots::run(&pool, &template, &token).await) });
+        let server = pool::server::serve(pool.clone(), tokens, listen(address).await?, certificates, rest_stop.clone());
+        spawn(&mut rest, "pool server", server);
+        spawn(&mut rest, "pool report", pool::report::run(pool.clone(), pod, rest_stop.clone()));
+        spawn(&mut rest, "pool", pool::slots::run(pool.clone(), template, rest_stop.clone()));
     }
 
     let mut ticks = tokio::time::interval(TICK);
@@ -244,7 +169,7 @@ pub async fn run(
     finish("intake", &mut intake, timeout * 3 / 5).await;
     settle_stop.cancel();
     finish("settling", &mut settling, (timeout * 9 / 10).saturating_sub(started.elapsed())).await;
-    if tokio::time::timeout(timeout.saturating_sub(started.elapsed()), base.events.flush()).await.is_err() {
+    if tokio::time::timeout(timeout.saturating_sub(started.elapsed()), records.events.flush()).await.is_err() {
         tracing::warn!("failed to publish the last events in time");
     }
     rest_stop.cancel();
@@ -253,23 +178,29 @@ pub async fn run(
     ended
 }
 
+fn spawn(
+    tasks: &mut JoinSet<Task>,
+    name: &'static str,
+    task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) {
+    tasks.spawn(async move { (name, task.await) });
+}
+
 /// Updates liveness and gauges every second.
 fn tick(base: &Base, pool: Option<&Pool>) {
-    if let Some(pool) = pool {
-        let (engines, waiting, assigned) = pool.counts();
-        for (gauge, count) in [
-            (&base.metrics.pool_engines, engines),
-            (&base.metrics.pool_waiting, waiting),
-            (&base.metrics.pool_assigned, assigned),
-        ] {
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
     base.health.tick();
-    let view = base.jobs.view();
-    base.metrics.active.set(i64::try_from(view.active()).unwrap_or(i64::MAX));
-    base.metrics.suspended.set(i64::try_from(view.suspended()).unwrap_or(i64::MAX));
-    base.metrics.unsettled.set(i64::try_from(view.unsettled()).unwrap_or(i64::MAX));
+    let (engines, waiting, assigned) = pool.map(Pool::counts).unwrap_or_default();
+    let (view, metrics) = (base.jobs.view(), &base.metrics);
+    for (gauge, count) in [
+        (&metrics.active, view.active()),
+        (&metrics.suspended, view.suspended()),
+        (&metrics.unsettled, view.unsettled()),
+        (&metrics.pool_engines, engines),
+        (&metrics.pool_waiting, waiting),
+        (&metrics.pool_assigned, assigned),
+    ] {
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
 }
 
 fn unexpected(task: Result<Task, tokio::task::JoinError>) -> anyhow::Error {

@@ -27,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     base::Base,
-    execute::{job::Origin, pool::Pool},
+    execute::{Executor, job::Origin},
     hooks::Step,
+    settle::record::Records,
 };
 
 mod cancel;
@@ -71,10 +72,7 @@ pub(crate) struct Errors {
 impl Errors {
     pub(crate) fn add(&mut self, error: anyhow::Error) {
         match &self.first {
-            Some(first) => {
-                tracing::debug!("as well as {first:#}: {error:#}");
-                self.more += 1;
-            }
+            Some(_) => self.more += 1,
             None => self.first = Some(error),
         }
     }
@@ -91,15 +89,15 @@ impl Errors {
 }
 
 /// The decisions as read last; `None` before the first read.
-#[derive(Debug)]
 pub(crate) struct Controls {
+    base: Arc<Base>,
     decisions: watch::Sender<Option<Decisions>>,
     wake: Notify,
 }
 
 impl Controls {
-    pub(crate) fn new() -> Self {
-        Self { decisions: watch::Sender::new(None), wake: Notify::new() }
+    pub(crate) fn new(base: &Arc<Base>) -> Self {
+        Self { base: base.clone(), decisions: watch::Sender::new(None), wake: Notify::new() }
     }
 
     /// Waits until the decisions are read, or `stop`.
@@ -111,38 +109,51 @@ impl Controls {
         }
     }
 
-    /// The decision about a session, if any.
-    pub(crate) fn decision(&self, session: &str) -> Option<Control> {
-        Some(self.decisions.borrow().as_ref()?.get(session)?.control.clone())
-    }
-
     fn decisions(&self) -> Decisions {
         self.decisions.borrow().clone().unwrap_or_default()
     }
 
-    /// The state of the session for this work.
+    /// Reads the decision about a session, if there is one.
+    fn with_decision<T>(&self, session: &str, read: impl FnOnce(&Control) -> T) -> Option<T> {
+        Some(read(&self.decisions.borrow().as_ref()?.get(session)?.control))
+    }
+
+    /// Whether there is a decision about a session.
+    pub(crate) fn has_decision(&self, session: &str) -> bool {
+        self.with_decision(session, |_| ()).is_some()
+    }
+
+    /// The state of the session for this work, which was published and whose input was written at these times, as far
+    /// as they are known.
+    pub(crate) fn state(&self, work: &Work, published: Option<Timestamp>, created: Option<Timestamp>) -> SessionState {
+        let state = self.with_decision(&work.session, |control| {
+            match control.cancels(&work.job, work.identity.attempt, published, created) {
+                true => SessionState::Cancelled,
+                false if control.paused => SessionState::Paused,
+                false => SessionState::Open,
+            }
+        });
+        state.unwrap_or(SessionState::Open)
+    }
+
+    /// The state of the session for this work. Reads its input only when the time of that decides.
     pub(crate) async fn state_of_session(
         &self,
-        base: &Base,
         work: &Work,
         published: Option<Timestamp>,
     ) -> anyhow::Result<SessionState> {
-        let Some(control) = self.decision(&work.session) else { return Ok(SessionState::Open) };
-        let identity = &work.identity;
-        if control.cancels(&work.job, identity.attempt, published, None) {
-            return Ok(SessionState::Cancelled);
+        let state = self.state(work, published, None);
+        let before = self.with_decision(&work.session, |control| control.before(&work.job)).flatten();
+        if state == SessionState::Cancelled || before.is_none() || work.identity.attempt > 0 {
+            return Ok(state);
         }
-        if control.before(&work.job).is_some() && identity.attempt == 0 {
-            let input = base.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?;
-            if control.cancels(&work.job, 0, published, input.and_then(|input| input.created)) {
-                return Ok(SessionState::Cancelled);
-            }
-        }
-        Ok(if control.paused { SessionState::Paused } else { SessionState::Open })
+        let input = self.base.input(work).await?;
+        Ok(self.state(work, published, input.and_then(|input| input.created)))
     }
 
     /// Parks a message: stores it until its session's pause ends.
-    pub(crate) async fn park(&self, base: &Base, origin: &Origin, work: &Work) -> anyhow::Result<()> {
+    pub(crate) async fn park(&self, origin: &Origin, work: &Work) -> anyhow::Result<()> {
+        let base = &self.base;
         let parked = Parked {
             schema: SCHEMA,
             work: work.clone(),
@@ -171,33 +182,30 @@ pub(crate) fn cancelled_outcome(work: &Work) -> Outcome {
 
 /// Reads the decisions regularly and carries them out, until `stop`.
 pub(crate) async fn run(
-    base: &Base,
-    controls: &Controls,
-    pool: Option<&Pool>,
-    stop: &CancellationToken,
+    controls: Arc<Controls>,
+    records: Arc<Records>,
+    executor: Arc<Executor>,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let base = &controls.base;
     let started = Instant::now();
-    let mut full_until = started + FULL_PASSES_FOR;
-    let mut next_full = started;
+    let (mut full_until, mut next_full) = (started + FULL_PASSES_FOR, started);
     let mut failures = 0_u32;
     base.health.not_ready(READINESS, "the decisions about sessions were not read yet");
     loop {
         let now = Instant::now();
-        if !base.jobs.view().is_synced() {
-            full_until = now + FULL_PASSES_FOR;
-        }
+        let is_synced = base.jobs.view().is_synced();
+        let is_full = !is_synced || now < full_until || now >= next_full;
         let passed = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            passed = pass(base, controls, pool, now < full_until || now >= next_full) => passed,
+            passed = pass(&controls, &records, &executor, is_full) => passed,
         };
+        let is_calm = is_synced && matches!(passed, Ok(false));
         match passed {
-            Ok(changed) => {
+            Ok(_) => {
                 base.health.clear(READINESS);
                 failures = 0;
-                if changed {
-                    full_until = Instant::now() + FULL_PASSES_FOR;
-                }
-                if now >= next_full {
+                if is_full {
                     next_full = Instant::now() + base.timing.sweep_interval;
                 }
             }
@@ -207,34 +215,33 @@ pub(crate) async fn run(
                 if failures >= FAILED_PASSES_MAX || controls.decisions.borrow().is_none() {
                     base.health.not_ready(READINESS, format!("{error:#}"));
                 }
-                full_until = Instant::now() + FULL_PASSES_FOR;
             }
         }
-        tokio::select! {
+        let is_woken = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = controls.wake.notified() => full_until = Instant::now() + FULL_PASSES_FOR,
-            () = tokio::time::sleep(base.timing.controls_interval) => {}
+            () = controls.wake.notified() => true,
+            () = tokio::time::sleep(base.timing.controls_interval) => false,
+        };
+        if is_woken || !is_calm {
+            full_until = Instant::now() + FULL_PASSES_FOR;
         }
     }
 }
 
 /// Reads the decisions and, when they changed or `full`, carries them out. Returns whether they changed. A decision
 /// that fails does not block the others; the errors are returned at the end.
-async fn pass(base: &Base, controls: &Controls, pool: Option<&Pool>, full: bool) -> anyhow::Result<bool> {
-    let Read { changed, unapplied } = read(base, controls).await?;
+async fn pass(controls: &Controls, records: &Records, executor: &Executor, full: bool) -> anyhow::Result<bool> {
+    let Read { changed, unapplied } = read(controls).await?;
     if !changed && !full && unapplied.is_empty() {
         return Ok(false);
     }
     let decisions = controls.decisions();
     let mut errors = Errors::default();
-    cancel::jobs(base, &decisions, &mut errors).await;
-    if let Some(pool) = pool {
-        pool.cancel(|work, published| {
-            let control = controls.decision(&work.session);
-            control.is_some_and(|all| all.cancels(&work.job, work.identity.attempt.max(1), published, None))
-        });
+    cancel::jobs(&controls.base, &decisions, &mut errors).await;
+    if let Some(pool) = &executor.pool {
+        pool.cancel(|work, published| controls.state(work, published, None) == SessionState::Cancelled);
     }
-    let released = release::all(base, controls, &decisions, &mut errors).await;
+    let released = release::all(controls, records, &decisions, &mut errors).await;
     let changed_meanwhile = released.unwrap_or_else(|error| {
         errors.add(error);
         false
@@ -242,7 +249,7 @@ async fn pass(base: &Base, controls: &Controls, pool: Option<&Pool>, full: bool)
     // In the pass after the one that read them first: other replicas read them as often.
     if errors.first.is_none() && !changed && !changed_meanwhile {
         for (object, generation) in unapplied {
-            if let Err(error) = mark_applied(base, &object, generation).await {
+            if let Err(error) = mark_applied(&controls.base, &object, generation).await {
                 errors.add(error);
             }
         }
@@ -273,8 +280,8 @@ struct Read {
 }
 
 /// Reads the decisions; those with a known generation come from the cache.
-async fn read(base: &Base, controls: &Controls) -> anyhow::Result<Read> {
-    let business = &base.business;
+async fn read(controls: &Controls) -> anyhow::Result<Read> {
+    let (base, business) = (&controls.base, &controls.base.business);
     let before = controls.decisions.borrow().clone();
     let mut listed = base.store.list_stream(&business.bucket, &object::control_prefix(&business.name));
     let (mut decisions, mut unapplied) = (BTreeMap::new(), Vec::new());

@@ -15,25 +15,18 @@ use std::{
 
 use anyhow::Context as _;
 use cloud::storage::Object;
-use contract::{
-    Identity,
-    message::{self, Work},
-    object,
-};
+use contract::{message, object};
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admit::packs::{self, Ended, Packs},
     base::Base,
-    execute::{job::Origin, pool::Pool},
-    sessions::{Controls, Errors, cancelled_outcome},
-    settle::conclude::{conclude, refuse_upload},
+    execute::{Executor, job::Origin},
+    sessions::{Controls, Errors, SessionState, cancelled_outcome},
+    settle::{ended::Ended, record::Records},
 };
 
-/// Inputs in memory at a time.
-const CHUNK: usize = 256;
 /// Inputs that are checked at the same time.
 const CONCURRENCY: usize = 16;
 
@@ -68,7 +61,7 @@ enum Age {
 }
 
 impl Age {
-    /// The age of an input requested at this time: old from `old`, expired before `expired`.
+    /// The age of an input requested at this time: old from `old` on, expired before `expired`.
     fn new(requested: Option<Timestamp>, old: Timestamp, expired: Timestamp) -> Self {
         match requested {
             Some(time) if time < expired => Self::Expired,
@@ -82,30 +75,16 @@ impl Age {
 pub(crate) struct Sweeper {
     pub(crate) base: Arc<Base>,
     pub(crate) controls: Arc<Controls>,
-    pub(crate) packs: Arc<Packs>,
-    pub(crate) pool: Option<Arc<Pool>>,
-}
-
-impl Sweeper {
-    /// Whether this work has a Job, or is computed in the pool.
-    fn is_in_progress(&self, identity: &Identity) -> bool {
-        self.base.jobs.view().contains(&identity.job_name())
-            || self.pool.as_ref().is_some_and(|pool| pool.contains(identity))
-    }
-
-    /// As [`Sweeper::is_in_progress`], of a range of a pack: its first item, and the attempt.
-    fn is_range_in_progress(&self, work: &Work, (first, attempt): (u32, u32)) -> bool {
-        let mut range = work.of_range(first);
-        range.identity.attempt = attempt;
-        self.is_in_progress(&range.identity)
-    }
+    pub(crate) records: Arc<Records>,
+    pub(crate) executor: Arc<Executor>,
 }
 
 /// Sweeps at start and then regularly, until `stop`.
-pub(crate) async fn run(sweeper: &Sweeper, stop: &CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(sweeper: Sweeper, stop: CancellationToken) -> anyhow::Result<()> {
     let base = &sweeper.base;
     let mut cache = InputCache::default();
     let mut jobs = base.jobs.changes();
+    sweeper.controls.loaded(&stop).await;
     while !base.jobs.view().is_synced() {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -115,7 +94,7 @@ pub(crate) async fn run(sweeper: &Sweeper, stop: &CancellationToken) -> anyhow::
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            swept = sweep(sweeper, &mut cache) => if let Err(error) = swept {
+            swept = sweep(&sweeper, &mut cache) => if let Err(error) = swept {
                 tracing::warn!("failed to sweep: {error:#}");
             }
         }
@@ -134,56 +113,45 @@ async fn sweep(sweeper: &Sweeper, cache: &mut InputCache) -> anyhow::Result<()> 
     let age = SignedDuration::try_from(base.timing.sweep_age).context("read the age of old inputs")?;
     let expired_before = business.retention.expired_before(now);
     let interval = SignedDuration::try_from(base.timing.requeue_interval).context("read the requeue interval")?;
-    let mut chunks =
-        base.store.list_stream(&business.bucket, &object::input_prefix(&business.name)).try_ready_chunks(CHUNK);
     let mut still = HashMap::new();
     let (mut requeued, mut expired) = (0, 0);
     let mut errors = Errors::default();
     let mut is_complete = true;
-    while let Some(chunk) = chunks.next().await {
-        let inputs = chunk.unwrap_or_else(|futures::stream::TryReadyChunksError(inputs, error)| {
-            errors.add(error);
-            is_complete = false;
-            inputs
-        });
-        let mut due = Vec::new();
-        for input in inputs {
-            // A person's retry counts as a new request.
-            let requested = input.requested();
-            match Age::new(requested, now - age, expired_before) {
-                Age::Young => continue,
-                Age::Expired => {
-                    expired += 1;
-                    continue;
-                }
-                Age::Old => {}
+    let inputs = base.store.list_stream(&business.bucket, &object::input_prefix(&business.name));
+    // A person's retry counts as a new request.
+    let old = inputs.try_filter_map(|input| {
+        let age = Age::new(input.requested(), now - age, expired_before);
+        expired += usize::from(age == Age::Expired);
+        std::future::ready(Ok((age == Age::Old).then_some(input)))
+    });
+    let InputCache { hasher, checked: cached, .. } = &*cache;
+    let checks = old.map(|input| async move {
+        let input = input?;
+        let key = hasher.hash_one((&input.name, input.generation, input.requested()));
+        let is_due = |cached: &Checked| matches!(cached, Checked::Requeued(at) if now.duration_since(*at) >= interval);
+        let checked = match cached.get(&key).filter(|cached| !is_due(cached)) {
+            Some(cached) => Ok(Some(*cached)),
+            None => check(sweeper, &input, now).await.with_context(|| format!("check {}", input.name)),
+        };
+        anyhow::Ok((key, checked))
+    });
+    let mut checks = Box::pin(checks.buffer_unordered(CONCURRENCY));
+    while let Some(listed) = checks.next().await {
+        match listed {
+            Ok((key, Ok(Some(checked)))) => {
+                requeued += u64::from(checked == Checked::Requeued(now));
+                still.insert(key, checked);
             }
-            let key = cache.hasher.hash_one((&input.name, input.generation, requested));
-            match cache.checked.get(&key) {
-                Some(Checked::Requeued(at)) if now.duration_since(*at) >= interval => due.push((key, input)),
-                Some(cached) => drop(still.insert(key, *cached)),
-                None => due.push((key, input)),
+            Ok((_, Ok(None))) => {}
+            Ok((_, Err(error))) => errors.add(error),
+            Err(error) => {
+                errors.add(error);
+                is_complete = false;
+                break;
             }
-        }
-        let checks = due.iter().map(|(key, input)| async move {
-            let checked = check(sweeper, input, now).await;
-            (*key, checked.with_context(|| format!("check {}", input.name)))
-        });
-        let mut checks = futures::stream::iter(checks.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
-        while let Some((key, checked)) = checks.next().await {
-            match checked {
-                Ok(Some(checked)) => {
-                    requeued += u64::from(checked == Checked::Requeued(now));
-                    still.insert(key, checked);
-                }
-                Ok(None) => {}
-                Err(error) => errors.add(error),
-            }
-        }
-        if !is_complete {
-            break;
         }
     }
+    drop(checks);
     match is_complete {
         true => cache.checked = still,
         false => cache.checked.extend(still),
@@ -204,7 +172,7 @@ async fn sweep(sweeper: &Sweeper, cache: &mut InputCache) -> anyhow::Result<()> 
 
 /// Checks one old input, and requeues it if it has neither a Job nor an outcome.
 async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Result<Option<Checked>> {
-    let Sweeper { base, controls, packs: layouts, .. } = sweeper;
+    let Sweeper { base, controls, records, executor } = sweeper;
     let origin = Origin { message_id: String::new(), published: input.created, received: now };
     let work = match message::stored(&input.name, input.generation, &input.metadata, &base.business) {
         Ok(work) => work,
@@ -213,7 +181,7 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
         }
         Err(refusal) => {
             if let Some(work) = &refusal.work {
-                refuse_upload(base, &origin, work, &refusal).await?;
+                records.refuse(&origin, work, &refusal).await?;
                 return Ok(Some(Checked::Settled));
             }
             tracing::warn!(
@@ -226,15 +194,13 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
         }
     };
     let identity = &work.identity;
-    let control = controls.decision(&work.session);
-    let is_cancelled =
-        control.as_ref().is_some_and(|control| control.cancels(&work.job, identity.attempt, None, input.created));
-    let is_paused = !is_cancelled && control.is_some_and(|control| control.paused);
+    let state = controls.state(&work, None, input.created);
+    let is_cancelled = state == SessionState::Cancelled;
     let retention = SignedDuration::from_hours(24 * message::RETENTION_DAYS);
     let may_wait = input.requested().is_none_or(|requested| now.duration_since(requested) <= retention);
     let is_unknown = !base.business.submit_on_upload && !message::has_options(&input.metadata);
     // A parked message is requeued when the pause ends.
-    if is_paused || (is_unknown && may_wait && !is_cancelled) || sweeper.is_in_progress(identity) {
+    if state == SessionState::Paused || (is_unknown && may_wait && !is_cancelled) || executor.is_in_progress(identity) {
         return Ok(None);
     }
     // An outcome of this attempt at this generation, or of a later attempt.
@@ -242,20 +208,21 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
     if let Some(whole) = ended.whole.filter(|whole| whole.attempt >= identity.attempt) {
         // A crash between outcome and deletion may leave the input of a success.
         if whole.generation != identity.generation || whole.succeeded {
-            base.store.delete(&identity.bucket, &identity.object, identity.generation).await?;
+            records.delete_object(&work).await?;
         }
         return Ok(Some(Checked::Settled));
     }
     if let Some(pack) = &work.pack {
-        let layout = layouts.layout(base, &work).await?;
+        let layout = records.layouts.read(&work).await?;
         let is_split = layout.is_some();
         let pack = layout.as_ref().map_or(pack, |layout| &layout.pack);
         if ended.has_succeeded(pack) {
-            packs::delete_input(base, &work).await?;
+            records.delete_object(&work).await?;
             return Ok(Some(Checked::Settled));
         }
         let remaining = ended.remaining(pack, identity.attempt);
-        if remaining.iter().all(|range| sweeper.is_range_in_progress(&work, *range)) {
+        let range = |(first, attempt): &(u32, u32)| work.of_attempt(*first, *attempt).identity;
+        if remaining.iter().all(|of| executor.is_in_progress(&range(of))) {
             return Ok(if remaining.is_empty() { Some(Checked::Settled) } else { None });
         }
         if is_split && is_cancelled {
@@ -265,11 +232,11 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
         }
     }
     if is_cancelled {
-        conclude(base, &origin, &work, cancelled_outcome(&work)).await?;
+        records.conclude(&origin, &work, cancelled_outcome(&work)).await?;
         return Ok(Some(Checked::Settled));
     }
     if let Err(refusal) = work.check_message() {
-        refuse_upload(base, &origin, &work, &refusal).await?;
+        records.refuse(&origin, &work, &refusal).await?;
         return Ok(Some(Checked::Settled));
     }
     base.requeue(&work, None).await?;

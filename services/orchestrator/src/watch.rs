@@ -3,22 +3,25 @@
 //! While the watch fails or is silent, the limit of active Jobs must hold: a created Job counts until a listing that
 //! began later does not show it, and while the watch is lost no message is received.
 
+use std::{sync::Arc, time::Duration};
+
 use cloud::probes::Health;
 use contract::labels;
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::StreamExt as _;
+use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api,
     runtime::{WatchStreamExt as _, watcher},
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::health::{WatchHealth, WatchTimeouts};
-use crate::watch::{jobs::Jobs, view::View, watched::Watched};
+use self::{health::WatchHealth, jobs::Jobs, view::View};
+use crate::base::Base;
 
 mod health;
+pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod view;
-pub(crate) mod watched;
 
 /// Seconds after which the API server ends a watch and a new one begins: a broken connection may stay unnoticed for
 /// this time and 5 seconds more.
@@ -26,29 +29,30 @@ const WATCH_SECS: u32 = 60;
 /// The readiness reason that the watch sets and clears.
 const READINESS: &str = "watch";
 
-type Events = BoxStream<'static, Result<watcher::Event<Watched>, watcher::Error>>;
+/// How often the health of the watch is checked.
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Keeps the view up to date; never returns while the watch can go on.
-pub(crate) async fn follow(api: Api<Watched>, business: &str, jobs: &Jobs, health: &Health) -> anyhow::Result<()> {
-    with_timeouts(api, business, jobs, health, WatchTimeouts::PRODUCTION).await
+pub(crate) async fn run(base: Arc<Base>) -> anyhow::Result<()> {
+    let api = base.cluster.watched_jobs();
+    follow(api, &base.business.name, &base.jobs, &base.health, SECOND).await
 }
 
-async fn with_timeouts(
-    api: Api<Watched>,
+/// As [`run`], with this unit of time.
+pub(crate) async fn follow(
+    api: Api<Job>,
     business: &str,
     jobs: &Jobs,
     health: &Health,
-    timeouts: WatchTimeouts,
+    second: Duration,
 ) -> anyhow::Result<()> {
-    // Engines of a pool are not of one Job's work.
-    let selector = format!("{}={business},{}={},!{}", labels::BUSINESS, labels::APP, labels::APP_ENGINE, labels::POOL);
-    let config = watcher::Config::default().labels(&selector).page_size(100).timeout(WATCH_SECS);
-    let begin = || -> Events { watcher(api.clone(), config.clone()).default_backoff().boxed() };
+    let config = watcher::Config::default().labels(&selector(business)).page_size(100).timeout(WATCH_SECS);
+    let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
     let mut events = begin();
-    let mut watch_health = WatchHealth::new(timeouts, Instant::now());
+    let mut watch_health = WatchHealth::new(second, Instant::now());
     let mut last_error = String::new();
     let mut is_lost = false;
-    let mut checks = tokio::time::interval(timeouts.check_interval);
+    let mut checks = tokio::time::interval(second);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -86,8 +90,13 @@ async fn with_timeouts(
     }
 }
 
+/// Selects the Jobs and pods of a business: engines of a pool are not of one Job's work.
+pub(crate) fn selector(business: &str) -> String {
+    format!("{}={business},{}={},!{}", labels::BUSINESS, labels::APP, labels::APP_ENGINE, labels::POOL)
+}
+
 /// Applies an event to the view.
-fn apply(event: watcher::Event<Watched>, jobs: &Jobs, health: &Health, watch_health: &mut WatchHealth) {
+fn apply(event: watcher::Event<Job>, jobs: &Jobs, health: &Health, watch_health: &mut WatchHealth) {
     let now = Instant::now();
     match event {
         watcher::Event::Init => {
@@ -112,7 +121,7 @@ fn apply(event: watcher::Event<Watched>, jobs: &Jobs, health: &Health, watch_hea
         }
         watcher::Event::Delete(job) => {
             watch_health.record_change(now);
-            jobs.change(|view| view.remove(job.name()));
+            jobs.change(|view| view.remove(job.metadata.name.as_deref().unwrap_or_default()));
         }
     }
 }

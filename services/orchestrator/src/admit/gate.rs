@@ -1,16 +1,17 @@
 //! The gate in front of intake: closed while access, template or namespace is wrong, which no message can change.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cloud::storage::Properties;
 use contract::identity::INLINE_GENERATION;
+use kube::api::PropagationPolicy;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     base::Base,
     cluster::answers::{Answer, classify},
-    execute::job,
+    execute::job::{self, Template},
 };
 
 const PROBE_MAX: Duration = Duration::from_secs(10);
@@ -47,17 +48,13 @@ impl Gate {
     pub(crate) fn changes(&self) -> watch::Receiver<Option<String>> {
         self.0.subscribe()
     }
-
-    fn open(&self) {
-        self.0.send_if_modified(|state| state.take().is_some());
-    }
 }
 
 /// Checks the bare template with a dry run and every kind of access with calls that change nothing; `Err` says what is
 /// wrong. Everything that a message may need is checked: if the gate opened while some access is denied, every message
 /// would be received and nacked.
-pub(crate) async fn probe(base: &Base) -> Result<(), String> {
-    let job = base.template.bare(&base.business, (base.clock)()).map_err(|error| format!("{error:#}"))?;
+pub(crate) async fn probe(base: &Base, template: &Template) -> Result<(), String> {
+    let job = template.bare(&base.business, (base.clock)()).map_err(|error| format!("{error:#}"))?;
     match base.cluster.dry_run(&job).await {
         Ok(()) => {}
         Err(error) => match classify(&error) {
@@ -70,18 +67,14 @@ pub(crate) async fn probe(base: &Base) -> Result<(), String> {
             }
         },
     }
-    let checked = tokio::try_join!(check_jobs(base), check_objects(base));
-    checked.map(|_| ()).map_err(|error| format!("{error:#}"))
+    check_access(base).await.map_err(|error| format!("{error:#}"))
 }
 
-/// Reads and deletes a Job that never exists.
-async fn check_jobs(base: &Base) -> anyhow::Result<()> {
+/// Reads and deletes a Job that never exists, and describes, lists, replaces and deletes a generation of an object that
+/// never exists: Cloud Storage checks access first.
+async fn check_access(base: &Base) -> anyhow::Result<()> {
     base.cluster.job(job::DRY_RUN).await?;
-    base.cluster.delete(job::DRY_RUN, "none").await
-}
-
-/// Describes, lists, replaces and deletes a generation that never exists: Cloud Storage checks access first.
-async fn check_objects(base: &Base) -> anyhow::Result<()> {
+    base.cluster.delete(job::DRY_RUN, "none", PropagationPolicy::Background).await?;
     let (store, bucket) = (&base.store, &base.business.bucket);
     let object = contract::object::refused(&base.business.name, "probe");
     store.describe(bucket, &object, None).await?;
@@ -92,7 +85,12 @@ async fn check_objects(base: &Base) -> anyhow::Result<()> {
 }
 
 /// Checks regularly whether a closed gate can open, until `stop`.
-pub(crate) async fn run(base: &Base, gate: &Gate, stop: &CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    gate: Arc<Gate>,
+    base: Arc<Base>,
+    template: Template,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let mut changes = gate.changes();
     while !stop.is_cancelled() {
         let why = changes.borrow_and_update().clone();
@@ -100,7 +98,7 @@ pub(crate) async fn run(base: &Base, gate: &Gate, stop: &CancellationToken) -> a
             base.health.not_ready(READINESS, why);
             let mut wait = PROBE_MIN;
             loop {
-                match probe(base).await {
+                match probe(&base, &template).await {
                     Ok(()) => break,
                     Err(why) => {
                         tracing::warn!(why, "intake stays stopped");
@@ -113,7 +111,7 @@ pub(crate) async fn run(base: &Base, gate: &Gate, stop: &CancellationToken) -> a
                 }
             }
             base.health.clear(READINESS);
-            gate.open();
+            gate.0.send_replace(None);
             tracing::info!("the Job template is accepted");
         }
         tokio::select! {

@@ -9,6 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use anyhow::Context as _;
 use cloud::storage::Store;
 use contract::message::Work;
 use tokio::sync::{Semaphore, oneshot};
@@ -19,18 +20,14 @@ use crate::admit::error::AdmitError;
 const CONCURRENCY: usize = 2;
 
 type Answer = Result<bool, AdmitError>;
+/// The name of an outcome, and who asks for it.
+type Request = (String, oneshot::Sender<Answer>);
 
 /// The requests that wait, by session: outcomes of one session have a common prefix, so one listing finds them.
 #[derive(Debug)]
 pub(crate) struct OutcomeLookup {
-    waiting: Mutex<BTreeMap<String, Vec<LookupRequest>>>,
+    waiting: Mutex<BTreeMap<String, Vec<Request>>>,
     turns: Semaphore,
-}
-
-#[derive(Debug)]
-struct LookupRequest {
-    object: String,
-    reply: oneshot::Sender<Answer>,
 }
 
 impl Default for OutcomeLookup {
@@ -56,18 +53,18 @@ impl OutcomeLookup {
         F: Future<Output = anyhow::Result<BTreeSet<String>>>,
     {
         let (reply, mut answer) = oneshot::channel();
-        self.waiting().entry(session.to_owned()).or_default().push(LookupRequest { object, reply });
+        self.waiting().entry(session.to_owned()).or_default().push((object, reply));
         let turn = tokio::select! {
             biased;
             answer = &mut answer => return answer.unwrap_or(Err(AdmitError::Stopping)),
-            turn = self.turns.acquire() => turn.map_err(|error| AdmitError::Stuck(error.to_string()))?,
+            turn = self.turns.acquire() => turn.context("wait for other lookups")?,
         };
         // Without this request, when another caller took it along and its lookup still runs.
         let requests = self.waiting().remove(session).unwrap_or_default();
         if !requests.is_empty() {
-            let found = lookup(requests.iter().map(|request| request.object.clone()).collect()).await;
+            let found = lookup(requests.iter().map(|(object, _)| object.clone()).collect()).await;
             let found = found.map_err(AdmitError::from);
-            for LookupRequest { object, reply } in requests {
+            for (object, reply) in requests {
                 // The caller may be gone.
                 let _ = reply.send(found.as_ref().map(|found| found.contains(&object)).map_err(Clone::clone));
             }
@@ -76,7 +73,7 @@ impl OutcomeLookup {
         answer.await.unwrap_or(Err(AdmitError::Stopping))
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, Vec<LookupRequest>>> {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Request>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,21 +6,20 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use contract::{
-    Identity, Outcome,
+    Identity,
     message::{self, Refusal, Work},
     outcome::State,
     pack::{COMPRESSED, Layout},
 };
 
 use crate::{
-    admit::{
-        Admission,
-        error::AdmitError,
-        packs::{self, Ended, delete_input, previous},
-    },
+    admit::{Admission, error::AdmitError},
     execute::job::Origin,
     hooks::Step,
-    settle::{conclude::conclude, outcome::input_missing},
+    settle::{
+        ended::{Ended, previous},
+        outcome::input_missing,
+    },
     watch::jobs::Slot,
 };
 
@@ -35,8 +34,8 @@ fn of_layout(range: &Work, layout: &Layout) -> Work {
 
 impl Admission {
     /// Admits a pack or a range of one.
-    pub(crate) async fn admit_pack(&self, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), AdmitError> {
-        let layout = self.packs.layout(&self.base, work).await?;
+    pub(super) async fn admit_pack(&self, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), AdmitError> {
+        let layout = self.records.layouts.read(work).await?;
         match (layout, work.identity.first) {
             (Some(layout), Some(first)) if layout.pack.range(first).is_some() => {
                 self.admit_range(origin, &of_layout(work, &layout), slot).await
@@ -64,10 +63,10 @@ impl Admission {
         layout: Option<Arc<Layout>>,
         slot: &mut Slot,
     ) -> Result<(), AdmitError> {
-        let base = &self.base;
+        let (base, layouts) = (&self.base, &self.records.layouts);
         let Identity { bucket, object, generation, attempt, .. } = &work.identity;
         // A split Job of version 1 computes the whole pack.
-        if base.jobs.view().contains(&work.identity.job_name()) || self.is_settled(work).await? {
+        if self.executor.is_in_progress(&work.identity) || self.is_settled(work).await? {
             return Ok(());
         }
         let layout = match layout {
@@ -80,9 +79,7 @@ impl Admission {
                 // A listing shows whether it is compressed.
                 let listed = base.store.listed(bucket, object).await?;
                 let Some((input, metadata)) = listed.filter(|(input, _)| input.generation == *generation) else {
-                    let reason = input_missing(work);
-                    let outcome = Outcome::new(&work.business, State::Failed, &reason.code, reason.message);
-                    return Ok(conclude(base, origin, work, outcome).await?);
+                    return Ok(self.fail(origin, work, input_missing(work)).await?);
                 };
                 if input.compressed {
                     let (message, work) = (COMPRESSED.to_owned(), Some(Box::new(work.clone())));
@@ -92,8 +89,8 @@ impl Admission {
                 let stored = message::stored(object, *generation, &metadata, &base.business);
                 let stored = stored.ok().and_then(|stored| stored.pack).or_else(|| work.pack.clone());
                 let pack = stored.context("split an input that is no pack")?;
-                let layout = packs::new_layout(base, work, pack, input.size).await?;
-                let layout = self.packs.write_layout(base, work, layout).await?;
+                let layout = layouts.compute(work, pack, input.size).await?;
+                let layout = layouts.write(work, layout).await?;
                 base.hooks.reached(Step::LayoutWritten, Some(&origin.message_id), Some(&work.identity)).await;
                 layout
             }
@@ -102,17 +99,13 @@ impl Admission {
         let remaining = ended.remaining(&layout.pack, *attempt);
         if ended.has_succeeded(&layout.pack) {
             // The process that settled the last range may have ended before it deleted the input.
-            return Ok(delete_input(base, work).await?);
+            return Ok(self.records.delete_object(work).await?);
         }
-        let of_range = |first: u32, attempt: u32| {
-            let mut range = work.of_range(first);
-            range.identity.attempt = attempt;
-            of_layout(&range, &layout)
-        };
+        let of_range = |first: u32, attempt: u32| of_layout(&work.of_attempt(first, attempt), &layout);
         if remaining.is_empty() {
             return Ok(());
         }
-        self.packs.record_split(&Work { pack: Some(layout.pack.clone()), ..work.clone() }, remaining.len());
+        self.records.progress.record_split(&Work { pack: Some(layout.pack.clone()), ..work.clone() }, remaining.len());
         // A single range needs no message of its own.
         if let [(first, attempt)] = remaining[..] {
             return self.admit_range(origin, &of_range(first, attempt), slot).await;
@@ -141,6 +134,6 @@ impl Admission {
             }
             work.only = Some(left).filter(|left| !left.is_empty());
         }
-        self.admit(origin, &work, slot).await
+        self.admit_one(origin, &work, slot).await
     }
 }

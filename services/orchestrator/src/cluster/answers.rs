@@ -23,17 +23,16 @@ pub(crate) enum Answer {
 pub(crate) fn classify(error: &kube::Error) -> Answer {
     match error {
         kube::Error::Api(status) => classify_status(status),
-        // The request failed, or its answer never arrived; the Job may exist.
-        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => unavailable(),
-        // The answer is not that of a create; it may come from a proxy.
-        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => unavailable(),
+        // The request failed, or its answer never arrived; the Job may exist. What is no answer to a create may come from
+        // a proxy.
+        kube::Error::HyperError(_)
+        | kube::Error::Service(_)
+        | kube::Error::ReadEvents(_)
+        | kube::Error::SerdeError(_)
+        | kube::Error::FromUtf8(_) => Answer::Retry { reason: retry::UNAVAILABLE, after: Duration::ZERO },
         kube::Error::Auth(error) => Answer::OurFault(format!("authenticate to the API server: {error}")),
         other => Answer::OurFault(other.to_string()),
     }
-}
-
-fn unavailable() -> Answer {
-    Answer::Retry { reason: retry::UNAVAILABLE, after: Duration::ZERO }
 }
 
 fn classify_status(status: &Status) -> Answer {

@@ -9,7 +9,7 @@ use kube::client::Body;
 use super::*;
 use crate::{
     cluster::answers::{Answer, classify},
-    watch::{follow, jobs::Jobs},
+    watch::{self, follow, jobs::Jobs},
 };
 
 /// A request as it came: method, path with query, body.
@@ -92,7 +92,7 @@ async fn only_our_finalizer_goes_and_only_from_the_job_that_was_read() {
 #[tokio::test]
 async fn exactly_the_job_we_mean_is_deleted() {
     let (client, seen) = server(|_, _, _| failure(409, "Conflict"));
-    Cluster::new(client, "bu1").delete("j", "u1").await.unwrap();
+    Cluster::new(client, "bu1").delete("j", "u1", PropagationPolicy::Background).await.unwrap();
     assert_eq!(seen.lock().unwrap()[0].2["preconditions"]["uid"], "u1");
 }
 
@@ -125,7 +125,7 @@ async fn the_view_follows_a_listing_in_pages_and_then_the_watch() {
     let mut changes = jobs.changes();
     let health = cloud::probes::Health::new(Duration::from_secs(60));
     tokio::select! {
-        ended = follow(cluster.watched("bu1"), "bu1", &jobs, &health) => panic!("the watch ended: {ended:?}"),
+        ended = follow(cluster.watched_jobs(), "bu1", &jobs, &health, watch::SECOND) => panic!("the watch ended: {ended:?}"),
         () = async {
             while jobs.view().unsettled() != 1 {
                 changes.changed().await.unwrap();

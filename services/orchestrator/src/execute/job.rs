@@ -132,25 +132,9 @@ impl Template {
     /// # Errors
     /// As [`Template::job`].
     pub(crate) fn bare(&self, business: &Business, now: Timestamp) -> anyhow::Result<Value> {
-        let work = Work {
-            identity: Identity {
-                bucket: business.bucket.clone(),
-                object: contract::object::input(&business.name, "dry-run", "dry-run"),
-                generation: 1,
-                first: None,
-                attempt: 0,
-            },
-            business: business.name.clone(),
-            session: "dry-run".into(),
-            job: "dry-run".into(),
-            client: None,
-            pack: None,
-            only: None,
-            span: None,
-            priority: false,
-            common: Vec::new(),
-            resources: Default::default(),
-        };
+        let object = contract::object::input(&business.name, "dry-run", "dry-run");
+        let identity = Identity { bucket: business.bucket.clone(), object, generation: 1, first: None, attempt: 0 };
+        let work = Work::new(identity, &business.name, "dry-run", "dry-run");
         let origin = Origin { message_id: "dry-run".into(), published: None, received: now };
         let mut job = self.job(&work, &origin)?;
         job["metadata"]["name"] = DRY_RUN.into();

@@ -18,7 +18,7 @@ use cloud::storage::{Properties, Written};
 use contract::{
     Identity, Outcome, config,
     message::Work,
-    outcome::{Reason, State, Timestamps},
+    outcome::{Reason, State},
     pack::{Item, ItemResult},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -26,17 +26,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admit::{
-        error::AdmitError,
-        packs::{Packs, previous},
-    },
+    admit::error::AdmitError,
     base::Base,
     execute::job::Origin,
     hooks::Step,
     settle::{
         outcome::completed,
-        record::{finish_work, write_outcome},
-        settled_cache::SettledCache,
+        ranges::earlier_items,
+        record::{Records, set_origin},
     },
 };
 
@@ -51,8 +48,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// The engines of the business, and what they compute.
 pub(crate) struct Pool {
     base: Arc<Base>,
-    settled: Arc<SettledCache>,
-    packs: Arc<Packs>,
+    records: Arc<Records>,
     config: config::Pool,
     /// The beginning of the time that the dispatcher knows, by two clocks.
     began: (Instant, Timestamp),
@@ -96,16 +92,10 @@ impl Drop for Begun<'_> {
 
 impl Pool {
     /// The pool of a business that has one.
-    pub(crate) fn new(
-        base: &Arc<Base>,
-        settled: &Arc<SettledCache>,
-        packs: &Arc<Packs>,
-        stop: CancellationToken,
-    ) -> Option<Self> {
+    pub(crate) fn new(base: &Arc<Base>, records: &Arc<Records>, stop: CancellationToken) -> Option<Self> {
         Some(Self {
             base: base.clone(),
-            settled: settled.clone(),
-            packs: packs.clone(),
+            records: records.clone(),
             config: base.business.pool?,
             began: (Instant::now(), (base.clock)()),
             stop,
@@ -226,30 +216,18 @@ impl Pool {
         ended: Ended,
         finished: Timestamp,
     ) -> anyhow::Result<()> {
-        let base = &self.base;
-        let before = match work.only {
-            Some(_) => previous(base, work).await?,
-            None => None,
-        };
-        let times = Timestamps {
-            published: origin.published,
-            received: Some(origin.received),
-            started: ended.started.and_then(|at| self.began.1.checked_add(SignedDuration::try_from(at).ok()?).ok()),
-            finished: Some(finished),
-            settled: Some((base.clock)()),
-            ..Timestamps::default()
-        };
-        let earlier = before.into_iter().flat_map(|outcome| outcome.items);
-        let mut outcome = outcome(work, ended, earlier.filter(|item| item.state == State::Succeeded));
-        outcome.message_id = Some(origin.message_id.clone()).filter(|id| !id.is_empty());
-        outcome.timestamps = times;
+        let started = ended.started.and_then(|at| self.began.1.checked_add(SignedDuration::try_from(at).ok()?).ok());
+        let mut outcome = outcome(work, ended, earlier_items(&self.base, work).await?);
+        set_origin(&mut outcome, origin);
+        let times = &mut outcome.timestamps;
+        (times.started, times.finished, times.settled) = (started, Some(finished), Some((self.base.clock)()));
         let work = match outcome.state {
             State::Succeeded => work.clone(),
             _ => self.with_input(work, input).await?,
         };
         outcome.work = Some(work.clone());
-        let (outcome, _) = write_outcome(base, &work, outcome).await?;
-        finish_work(base, &self.settled, &self.packs, &work, &outcome).await
+        let (outcome, _) = self.records.write(&work, outcome).await?;
+        self.records.finish(&work, &outcome).await
     }
 
     /// The work with an input object: a payload that did not succeed is written, so that it can be retried.
@@ -397,14 +375,14 @@ fn records(ended: &proto::Ended) -> Vec<Item> {
 }
 
 /// The outcome of what engines recorded, and of what an earlier attempt computed.
-fn outcome(work: &Work, ended: Ended, earlier: impl Iterator<Item = Item>) -> Outcome {
+fn outcome(work: &Work, ended: Ended, earlier: Vec<Item>) -> Outcome {
     let (state, code, message) = completed();
     let mut outcome = Outcome::new(&work.business, state, &code, message);
     outcome.work = Some(work.clone());
     outcome.cpu_seconds = Some(ended.cpu_seconds);
     outcome.pods = ended.engines;
     outcome.node = ended.node;
-    let mut items: BTreeMap<u32, Item> = earlier.map(|item| (item.index, item)).collect();
+    let mut items: BTreeMap<u32, Item> = earlier.into_iter().map(|item| (item.index, item)).collect();
     items.extend(ended.items.into_iter().map(|item| (item.index, item)));
     match work.range() {
         Some(range) => outcome.set_items(&range, items.into_values()),

@@ -3,30 +3,27 @@
 //! Every attempt starts from the beginning and reads the current state. Nothing is kept from the attempt before, so a
 //! retry, a redelivery and another replica all take the same steps.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use contract::message::{self, Request};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admit::{Admission, error::AdmitError, gate::Gate, locate},
+    admit::{Admission, error::AdmitError, gate::Gate},
     base::Base,
     hooks::Step,
-    intake::{
-        breaker::Breaker,
-        received::{Payload, Received},
-    },
+    intake::received::Received,
     metrics::retry,
-    settle::conclude::{LargeRefusals, refuse},
     watch::jobs::Slot,
 };
 
 const RETRY_MIN: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// While a server fails, each message that has a slot is retried as often as this.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Large messages that are refused at the same time.
+const LARGE_CONCURRENCY: usize = 2;
 
 /// What happens to a message at Pub/Sub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,26 +36,27 @@ pub(crate) enum Verdict {
 
 /// Accepts messages.
 pub(crate) struct Acceptor {
-    pub(crate) base: Arc<Base>,
-    pub(crate) admission: Arc<Admission>,
+    pub(super) base: Arc<Base>,
+    pub(super) admission: Admission,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) large_refusals: LargeRefusals,
-    pub(crate) breaker: Mutex<Breaker>,
+    /// Limits how many large messages are refused at the same time.
+    pub(super) large_refusals: Semaphore,
 }
 
 impl Acceptor {
-    pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new(base: &Arc<Base>, admission: Admission, gate: &Arc<Gate>) -> Self {
+        let large_refusals = Semaphore::new(LARGE_CONCURRENCY);
+        Self { base: base.clone(), admission, gate: gate.clone(), large_refusals }
     }
 
     /// Carries a message to its end. Nacks it early when `stop` is cancelled.
     pub(crate) async fn accept(&self, message: &mut Received, mut slot: Slot, stop: &CancellationToken) -> Verdict {
         self.base.metrics.received.inc();
-        let Payload { data, attributes, .. } = &message.payload;
+        let Received { data, attributes, .. } = &*message;
         let mut decoded =
             message::decode(message::Received { message_id: &message.id, data, attributes }, &self.base.business);
         if matches!(decoded, Ok(Request::Run(_) | Request::RunLive(_))) {
-            message.payload.release();
+            message.release();
         }
         let identity = decoded.as_ref().ok().and_then(|request| match request {
             Request::Run(work) | Request::RunLive(work) | Request::Inline(work) => Some(&work.identity),
@@ -70,14 +68,10 @@ impl Acceptor {
         loop {
             let attempt = match &mut decoded {
                 Ok(request) => Box::pin(self.attempt(message, request, &mut slot)).await,
-                Err(refusal) => Box::pin(refuse(&self.base, &self.large_refusals, message, refusal)).await,
+                Err(refusal) => Box::pin(self.refuse(message, refusal)).await,
             };
-            slot.not_created();
             let (reason, after, why) = match attempt {
-                Ok(()) => {
-                    self.breaker().succeeded();
-                    return Verdict::Ack;
-                }
+                Ok(()) => return Verdict::Ack,
                 Err(AdmitError::Transient { reason, after, why }) => (reason, after, why),
                 Err(AdmitError::OurFault(why)) => {
                     self.base.metrics.retried(retry::OUR_FAULT);
@@ -98,7 +92,6 @@ impl Acceptor {
             if reason == retry::DELETING {
                 tracing::info!("the message waits for the end of an earlier Job: {why}");
             } else {
-                self.breaker().failed(Instant::now());
                 tracing::warn!(reason, "failed to admit the message, will retry: {why}");
             }
             let wait = after.max(backoff.mul_f64(0.5 + rand::random::<f64>()));
@@ -117,15 +110,15 @@ impl Acceptor {
     async fn attempt(&self, message: &mut Received, request: &mut Request, slot: &mut Slot) -> Result<(), AdmitError> {
         let work = match request {
             Request::Run(work) => Some(work.clone()),
-            Request::RunLive(work) => Box::pin(locate::live(&self.base, message, work)).await?,
+            Request::RunLive(work) => Box::pin(self.admission.live(message, work)).await?,
             Request::Inline(work) => {
                 if Box::pin(self.admission.admit_inline(message, work)).await? {
                     return Ok(());
                 }
-                let located = Box::pin(locate::inline(&self.base, message, work)).await?;
+                let located = Box::pin(self.admission.inline(message, work)).await?;
                 if let Some(work) = &located {
                     // Its bytes are an input in the bucket now, so the next attempt treats it as any other message.
-                    message.payload.release();
+                    message.release();
                     *request = Request::Run(work.clone());
                 }
                 located
@@ -139,10 +132,6 @@ impl Acceptor {
             self.base.metrics.duplicates.inc();
             return Ok(());
         };
-        let origin = message.origin();
-        match work.pack.is_some() {
-            false => self.admission.admit(&origin, &work, slot).await,
-            true => Box::pin(self.admission.admit_pack(&origin, &work, slot)).await,
-        }
+        self.admission.admit(&message.origin(), &work, slot).await
     }
 }

@@ -5,23 +5,23 @@
 
 use std::collections::HashMap;
 
+use anyhow::Context as _;
 use contract::{control::Control, names};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use kube::api::PropagationPolicy;
 
 use super::{Decision, Decisions, Errors};
 use crate::{
     base::Base,
     execute::job,
     settle::outcome::{JobState, job_state},
-    watch::watched::{Submission, label_hash},
+    watch::job::{Submission, label_hash},
 };
 
 /// Jobs that are read and deleted at the same time.
 const CONCURRENCY: usize = 32;
-/// Jobs whose requests are in memory at a time.
-const CHUNK: usize = 256;
 
 /// What is cancelled of a session.
 struct Cancelled<'a> {
@@ -64,18 +64,14 @@ pub(super) async fn jobs(base: &Base, decisions: &Decisions, errors: &mut Errors
     }
     let of = |submission: &Submission| cancelled.get(&submission.session);
     let running = base.jobs.view().running(|submission| of(submission).is_some_and(|all| all.may_be_about(submission)));
-    for chunk in running.chunks(CHUNK) {
-        let deletes = chunk.iter().map(|(name, submission)| async move {
-            match of(submission) {
-                Some(cancelled) => (name, delete(base, name, cancelled).await),
-                None => (name, Ok(())),
-            }
-        });
-        let mut deletes = futures::stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
-        while let Some((name, deleted)) = deletes.next().await {
-            if let Err(error) = deleted {
-                errors.add(error.context(format!("cancel the Job {name}")));
-            }
+    let deletes = futures::stream::iter(running).map(|(name, submission)| async move {
+        let Some(cancelled) = of(&submission) else { return Ok(()) };
+        delete(base, &name, cancelled).await.with_context(|| format!("cancel the Job {name}"))
+    });
+    let mut deletes = Box::pin(deletes.buffer_unordered(CONCURRENCY));
+    while let Some(deleted) = deletes.next().await {
+        if let Err(error) = deleted {
+            errors.add(error);
         }
     }
 }
@@ -87,7 +83,7 @@ async fn delete(base: &Base, name: &str, Cancelled { session, control, .. }: &Ca
     if job_state(job) != JobState::Running || !is_cancelled(job, control) {
         return Ok(());
     }
-    base.cluster.delete(name, uid).await?;
+    base.cluster.delete(name, uid, PropagationPolicy::Background).await?;
     tracing::info!(session, kubernetes_job = name, "deleted a cancelled Job");
     Ok(())
 }

@@ -10,12 +10,7 @@ use contract::{control::Parked, object};
 use futures::StreamExt as _;
 
 use super::{Controls, Decisions, Errors, SessionState, cancelled_outcome, read};
-use crate::{
-    base::Base,
-    execute::job::Origin,
-    hooks::Step,
-    settle::conclude::{conclude, refuse_upload},
-};
+use crate::{execute::job::Origin, hooks::Step, settle::record::Records};
 
 /// Records that are released at the same time.
 const CONCURRENCY: usize = 64;
@@ -25,12 +20,12 @@ const RECORDS_PER_READ: usize = 256;
 /// Releases every releasable record. A record that fails does not block the others. Returns whether the decisions
 /// changed meanwhile, which ends this early.
 pub(super) async fn all(
-    base: &Base,
     controls: &Controls,
+    records: &Records,
     decisions: &Decisions,
     errors: &mut Errors,
 ) -> anyhow::Result<bool> {
-    let business = &base.business;
+    let (base, business) = (&controls.base, &controls.base.business);
     let prefix = object::parked_prefix(&business.name, None);
     let releasable = base.store.list_stream(&business.bucket, &prefix).filter(|found| {
         let keep = found.as_ref().map_or(true, |found| is_releasable(&business.name, found, decisions));
@@ -42,16 +37,15 @@ pub(super) async fn all(
     while let Some(some) = releasable.next().await {
         let some = some.into_iter().collect::<anyhow::Result<Vec<Object>>>()?;
         let is_more = some.len() == RECORDS_PER_READ;
-        let mut tried =
-            futures::stream::iter(some.iter().map(|found| release(base, controls, found)).collect::<Vec<_>>())
-                .buffer_unordered(CONCURRENCY);
+        let tried = futures::stream::iter(some).map(|found| release(controls, records, found));
+        let mut tried = Box::pin(tried.buffer_unordered(CONCURRENCY));
         while let Some(tried) = tried.next().await {
             match tried {
                 Ok(released) => count += u64::from(released),
                 Err(error) => errors.add(error),
             }
         }
-        if is_more && read(base, controls).await?.changed {
+        if is_more && read(controls).await?.changed {
             changed = true;
             break;
         }
@@ -71,9 +65,10 @@ fn is_releasable(business: &str, found: &Object, decisions: &Decisions) -> bool 
 }
 
 /// Releases one record unless its session is paused; returns whether it was released.
-async fn release(base: &Base, controls: &Controls, found: &Object) -> anyhow::Result<bool> {
+async fn release(controls: &Controls, records: &Records, found: Object) -> anyhow::Result<bool> {
+    let base = &controls.base;
     let bucket = &base.business.bucket;
-    let name = &found.name;
+    let Object { name, generation, .. } = &found;
     let Some((_, body)) = base.store.read(bucket, name, None).await? else { return Ok(false) };
     let parked: Parked = match serde_json::from_slice(&body) {
         Ok(parked) => parked,
@@ -86,19 +81,19 @@ async fn release(base: &Base, controls: &Controls, found: &Object) -> anyhow::Re
     let context_of = || format!("release {name}");
     let Parked { work, message_id, published, parked, .. } = parked;
     let origin = Origin { message_id, published, received: parked };
-    match controls.state_of_session(base, &work, published).await.with_context(context_of)? {
+    match controls.state_of_session(&work, published).await.with_context(context_of)? {
         SessionState::Paused => return Ok(false),
         SessionState::Cancelled => {
-            conclude(base, &origin, &work, cancelled_outcome(&work)).await.with_context(context_of)?;
+            records.conclude(&origin, &work, cancelled_outcome(&work)).await.with_context(context_of)?;
         }
         SessionState::Open => match work.check_message() {
             Ok(()) => {
                 base.requeue(&work, published).await?;
                 base.hooks.reached(Step::Released, None, Some(&work.identity)).await;
             }
-            Err(refusal) => refuse_upload(base, &origin, &work, &refusal).await.with_context(context_of)?,
+            Err(refusal) => records.refuse(&origin, &work, &refusal).await.with_context(context_of)?,
         },
     }
-    base.store.delete(bucket, name, found.generation).await?;
+    base.store.delete(bucket, name, *generation).await?;
     Ok(true)
 }

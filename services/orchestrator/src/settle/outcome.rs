@@ -8,13 +8,13 @@ use contract::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    batch::v1::{Job, JobCondition},
+    batch::v1::Job,
     core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
 };
 
 use crate::{
     execute::job,
-    watch::watched::{Phase, phase},
+    watch::job::{Phase, conditions, phase},
 };
 
 /// Reason code of a Job whose every attempt failed.
@@ -54,7 +54,7 @@ pub(crate) enum JobState {
 
 /// Reads the state of a Job.
 pub(crate) fn job_state(job: &Job) -> JobState {
-    match phase(conditions(job).map(|condition| (&*condition.type_, &*condition.status))) {
+    match phase(job) {
         Phase::Active if job.metadata.deletion_timestamp.is_some() => JobState::Deleted,
         Phase::Active => JobState::Running,
         ended => JobState::Ended(ended),
@@ -71,7 +71,6 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     let (state, code, message) = reason(facts, last, stopped);
     let mut outcome = Outcome::new(&work.business, state, &code, message);
     let (message_id, published, received) = job::read_origin(job);
-    outcome.exit_code = stopped.map(|stopped| stopped.exit_code);
     if state == State::Succeeded {
         note_row_errors(&mut outcome, results.row_errors);
     } else {
@@ -81,14 +80,14 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
         published,
         received,
         created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        scheduled: last.and_then(scheduled),
-        started: stopped.and_then(|stopped| stopped.started_at.as_ref()).map(|time| time.0),
-        finished: stopped.and_then(|stopped| stopped.finished_at.as_ref()).map(|time| time.0).or(ended_at(job)),
+        finished: ended_at(job),
         settled: Some(now),
+        ..Timestamps::default()
     };
+    if let Some(pod) = last {
+        PodFacts::new(pod, stopped).add_to(&mut outcome);
+    }
     outcome.kubernetes_job = job.metadata.name.clone();
-    outcome.node = last.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone());
-    outcome.image = last.and_then(image);
     let cpu: Vec<f64> = pods.iter().filter_map(termination).map(|message| message.cpu_seconds).collect();
     outcome.cpu_seconds = (!cpu.is_empty()).then(|| cpu.iter().sum());
     outcome.pods = pods_started(job).max(u32::try_from(pods.len()).unwrap_or(u32::MAX));
@@ -96,6 +95,39 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     outcome.work = Some(work.clone());
     debug_assert!(state != State::Succeeded || results.is_complete, "succeeded without its result");
     outcome
+}
+
+/// What an outcome says of the pod that ended last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PodFacts {
+    node: Option<String>,
+    image: Option<String>,
+    scheduled: Option<Timestamp>,
+    started: Option<Timestamp>,
+    pub(crate) finished: Option<Timestamp>,
+    exit_code: Option<i32>,
+}
+
+impl PodFacts {
+    /// The facts of a pod that stopped like this.
+    pub(crate) fn new(pod: &Pod, stopped: Option<&ContainerStateTerminated>) -> Self {
+        Self {
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            image: image(pod),
+            scheduled: scheduled(pod),
+            started: stopped.and_then(|stopped| stopped.started_at.as_ref()).map(|time| time.0),
+            finished: stopped.and_then(|stopped| stopped.finished_at.as_ref()).map(|time| time.0),
+            exit_code: stopped.map(|stopped| stopped.exit_code),
+        }
+    }
+
+    /// Adds them to an outcome.
+    pub(crate) fn add_to(self, outcome: &mut Outcome) {
+        let times = &mut outcome.timestamps;
+        (times.scheduled, times.started, times.finished) =
+            (self.scheduled, self.started, self.finished.or(times.finished));
+        (outcome.node, outcome.image, outcome.exit_code) = (self.node, self.image, self.exit_code);
+    }
 }
 
 /// Records how many rows have an error in the result of a Job that succeeded.
@@ -130,10 +162,9 @@ pub(crate) fn pod_with_log(pods: &[Pod]) -> Option<(&str, Option<&str>)> {
     Some((pod.metadata.name.as_deref()?, container))
 }
 
-/// Names of the pods that have not ended.
-pub(crate) fn running_pods(pods: &[Pod]) -> impl Iterator<Item = &str> {
-    let running = pods.iter().filter(|pod| !matches!(pod_phase(pod), "Succeeded" | "Failed"));
-    running.filter_map(|pod| pod.metadata.name.as_deref())
+/// Whether a pod has not ended.
+pub(crate) fn is_running(pod: &Pod) -> bool {
+    !matches!(pod_phase(pod), "Succeeded" | "Failed")
 }
 
 /// The latest version of each pod: a stopped pod may be deleted.
@@ -217,10 +248,6 @@ fn kebab(reason: &str) -> String {
     text
 }
 
-fn conditions(job: &Job) -> impl Iterator<Item = &JobCondition> {
-    job.status.iter().flat_map(|status| status.conditions.iter().flatten())
-}
-
 /// The most relevant pod: of those that failed, else of all, the one that finished last. Kubernetes writes whole
 /// seconds; of one second, what changed last counts.
 fn last_pod(pods: &[Pod]) -> Option<&Pod> {
@@ -258,13 +285,13 @@ pub(crate) fn termination(pod: &Pod) -> Option<Termination> {
     serde_json::from_str(terminated(pod)?.message.as_deref()?).ok()
 }
 
-pub(crate) fn scheduled(pod: &Pod) -> Option<Timestamp> {
+fn scheduled(pod: &Pod) -> Option<Timestamp> {
     let conditions = pod.status.as_ref()?.conditions.iter().flatten();
     let scheduled = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "True")?;
     scheduled.last_transition_time.as_ref().map(|time| time.0)
 }
 
-pub(crate) fn image(pod: &Pod) -> Option<String> {
+fn image(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
     let image = if status.image_id.is_empty() { &status.image } else { &status.image_id };
     Some(image.clone()).filter(|image| !image.is_empty())

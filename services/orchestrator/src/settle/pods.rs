@@ -4,24 +4,22 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher as _,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use contract::{Outcome, labels};
+use contract::Outcome;
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    runtime::{WatchStreamExt as _, watcher},
-};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::watch;
 
 use crate::{
+    base::Base,
     cluster::JOB_NAME,
-    settle::outcome,
-    watch::{jobs::Jobs, view::View},
+    settle::outcome::{self, PodFacts},
+    watch::{selector, view::View},
 };
 
 /// Seconds after which the API server ends a watch and a new one begins.
@@ -52,21 +50,10 @@ struct Known {
 /// The pods of a Job that ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ended {
-    /// The one that finished last; one that succeeded precedes all others.
-    last: Facts,
+    /// The one that finished last, and whether it succeeded; one that did precedes all others.
+    last: (bool, PodFacts),
     /// The CPU time of each, by a hash of its name: the watch may show a pod several times.
     cpu_seconds: HashMap<u64, Option<f64>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Facts {
-    succeeded: bool,
-    node: Option<String>,
-    image: Option<String>,
-    scheduled: Option<Timestamp>,
-    started: Option<Timestamp>,
-    finished: Option<Timestamp>,
-    exit_code: Option<i32>,
 }
 
 impl Pods {
@@ -119,9 +106,9 @@ impl Pods {
         }
         let name = known.hasher.hash_one(&pod.metadata.name);
         let ended = known.jobs.entry(job.as_str().into()).or_default();
-        let facts = Facts::of(pod);
-        if (facts.succeeded, facts.finished) >= (ended.last.succeeded, ended.last.finished) {
-            ended.last = facts;
+        let last = (outcome::pod_phase(pod) == "Succeeded", PodFacts::new(pod, outcome::terminated(pod)));
+        if (last.0, last.1.finished) >= (ended.last.0, ended.last.1.finished) {
+            ended.last = last;
         }
         ended.cpu_seconds.insert(name, outcome::termination(pod).map(|reported| reported.cpu_seconds));
         drop(known);
@@ -134,29 +121,11 @@ impl Pods {
     }
 }
 
-impl Facts {
-    fn of(pod: &Pod) -> Self {
-        let stopped = outcome::terminated(pod);
-        Self {
-            succeeded: outcome::pod_phase(pod) == "Succeeded",
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            image: outcome::image(pod),
-            scheduled: outcome::scheduled(pod),
-            started: stopped.and_then(|stopped| stopped.started_at.as_ref()).map(|time| time.0),
-            finished: stopped.and_then(|stopped| stopped.finished_at.as_ref()).map(|time| time.0),
-            exit_code: stopped.map(|stopped| stopped.exit_code),
-        }
-    }
-}
-
 impl Ended {
     /// Adds them to an outcome.
     pub(crate) fn add_to(self, outcome: &mut Outcome) {
-        let Self { last: Facts { succeeded: _, node, image, scheduled, started, finished, exit_code }, cpu_seconds } =
-            self;
-        (outcome.node, outcome.image, outcome.exit_code) = (node, image, exit_code);
-        let times = &mut outcome.timestamps;
-        (times.scheduled, times.started, times.finished) = (scheduled, started, finished.or(times.finished));
+        let Self { last: (_, facts), cpu_seconds } = self;
+        facts.add_to(outcome);
         outcome.pods = outcome.pods.max(u32::try_from(cpu_seconds.len()).unwrap_or(u32::MAX));
         let reported: Vec<f64> = cpu_seconds.into_values().flatten().collect();
         outcome.cpu_seconds = (!reported.is_empty()).then(|| reported.iter().sum());
@@ -165,20 +134,19 @@ impl Ended {
 
 /// Follows the pods that ended; never returns while the watch can go on. While it fails, outcomes of successes lack
 /// what they say of pods, and nothing else.
-pub(crate) async fn follow(api: Api<Pod>, business: &str, jobs: &Jobs, pods: &Pods) -> anyhow::Result<()> {
+pub(crate) async fn run(base: Arc<Base>, pods: Arc<Pods>) -> anyhow::Result<()> {
+    let jobs = &base.jobs;
     // Then it is known which pods of the first listing belong to settled Jobs.
     let mut changes = jobs.changes();
     while !jobs.view().is_synced() {
         changes.changed().await?;
     }
-    // Engines of a pool are not of one Job's work.
-    let selector = format!("{}={business},{}={},!{}", labels::BUSINESS, labels::APP, labels::APP_ENGINE, labels::POOL);
     let config = watcher::Config::default()
-        .labels(&selector)
+        .labels(&selector(&base.business.name))
         .fields("status.phase!=Pending,status.phase!=Running")
         .page_size(100)
         .timeout(WATCH_SECS);
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut events = watcher(base.cluster.watched_pods(), config).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => {

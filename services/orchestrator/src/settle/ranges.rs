@@ -7,7 +7,7 @@ use contract::{
     pack::{self, Item, Part, recorded},
 };
 
-use crate::{admit::packs::previous, base::Base};
+use crate::{base::Base, settle::ended::previous};
 
 /// Reads the parts of a range: from 0 until one is missing. One that cannot be read counts as empty.
 pub(crate) async fn read_parts(base: &Base, work: &Work) -> anyhow::Result<Vec<Part>> {
@@ -30,15 +30,18 @@ pub(crate) fn is_complete(work: &Work, parts: &[Part]) -> bool {
     work.items().iter().all(|item| recorded.contains_key(item))
 }
 
+/// The results that an earlier attempt at a range computed, and that this one does not compute again.
+pub(crate) async fn earlier_items(base: &Base, work: &Work) -> anyhow::Result<Vec<Item>> {
+    let before = if work.only.is_some() { previous(base, work).await? } else { None };
+    let items = before.into_iter().flat_map(|outcome| outcome.items);
+    Ok(items.filter(|item| item.state == State::Succeeded).collect())
+}
+
 /// Gives the outcome of a range its items: those that the engine recorded, and those that an earlier attempt computed.
 pub(crate) async fn set_items(base: &Base, work: &Work, parts: &[Part], outcome: &mut Outcome) -> anyhow::Result<()> {
     let Some(range) = work.range() else { return Ok(()) };
     let mut items: Vec<Item> = recorded(parts).into_values().cloned().collect();
-    if work.only.is_some()
-        && let Some(before) = previous(base, work).await?
-    {
-        items.extend(before.items.into_iter().filter(|item| item.state == State::Succeeded));
-    }
+    items.extend(earlier_items(base, work).await?);
     outcome.set_items(&range, items);
     Ok(())
 }

@@ -2,41 +2,31 @@
 //! its Job was settled does not run again.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     sync::{Mutex, PoisonError},
 };
 
 use contract::Identity;
 
-const CAPACITY: usize = 10_000;
+/// Identities of a generation; the last two generations are kept.
+const CAPACITY: usize = 5_000;
 
 /// The identities that this process settled last.
 #[derive(Debug, Default)]
-pub(crate) struct SettledCache(Mutex<Keys>);
-
-#[derive(Debug, Default)]
-struct Keys {
-    all: HashSet<u128>,
-    oldest_first: VecDeque<u128>,
-}
+pub(crate) struct SettledCache(Mutex<[HashSet<u128>; 2]>);
 
 impl SettledCache {
     pub(crate) fn insert(&self, identity: &Identity) {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = key(&identity.job_name());
-        if keys.all.insert(key) {
-            keys.oldest_first.push_back(key);
+        if keys[0].len() >= CAPACITY {
+            keys[1] = std::mem::take(&mut keys[0]);
         }
-        if keys.oldest_first.len() > CAPACITY
-            && let Some(oldest) = keys.oldest_first.pop_front()
-        {
-            keys.all.remove(&oldest);
-        }
+        keys[0].insert(key(&identity.job_name()));
     }
 
     /// Whether it has the identity of the Job with this name.
     pub(crate) fn contains(&self, job: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).all.contains(&key(job))
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|keys| keys.contains(&key(job)))
     }
 }
 

@@ -7,46 +7,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The timeouts of the watch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WatchTimeouts {
-    /// Between two checks of the watch.
-    pub(super) check_interval: Duration,
-    /// How long the watch may fail before intake stops.
-    lost_after: Duration,
-    /// How long after a listing the watch must not have failed to count as working.
-    sound_after: Duration,
-    /// How long a watch that failed may be silent.
-    quiet_after_failure: Duration,
-    /// How long a created Job may be missing in the watch.
-    unseen_for: Duration,
-    /// How long a page of a listing may take.
-    page_timeout: Duration,
-    /// How long a watch may be silent; then a listing follows, in case it is broken without an error.
-    silent_for: Duration,
-}
-
-impl WatchTimeouts {
-    pub(super) const PRODUCTION: Self = Self::with_unit(Duration::from_secs(1));
-
-    /// The values of production, where `unit` is a second.
-    pub(super) const fn with_unit(unit: Duration) -> Self {
-        Self {
-            check_interval: unit,
-            lost_after: unit.saturating_mul(30),
-            sound_after: unit.saturating_mul(10),
-            quiet_after_failure: unit.saturating_mul(15),
-            unseen_for: unit.saturating_mul(30),
-            page_timeout: unit.saturating_mul(65),
-            silent_for: unit.saturating_mul(600),
-        }
-    }
-}
+/// Seconds that the watch may fail before intake stops.
+const LOST_AFTER: u32 = 30;
+/// Seconds after a listing in which the watch must not have failed to count as working.
+const SOUND_AFTER: u32 = 10;
+/// Seconds that a watch that failed may be silent.
+const QUIET_AFTER_FAILURE: u32 = 15;
+/// Seconds that a created Job may be missing in the watch.
+const UNSEEN_FOR: u32 = 30;
+/// Seconds that a page of a listing may take.
+const PAGE_TIMEOUT: u32 = 65;
+/// Seconds that a watch may be silent; then a listing follows, in case it is broken without an error.
+const SILENT_FOR: u32 = 600;
 
 /// The health of the watch.
 #[derive(Debug)]
 pub(super) struct WatchHealth {
-    timeouts: WatchTimeouts,
+    /// What counts as a second; tests are in a hurry.
+    second: Duration,
     last_heard: Instant,
     listing: bool,
     failing: Option<Failing>,
@@ -60,8 +38,13 @@ struct Failing {
 }
 
 impl WatchHealth {
-    pub(super) fn new(timeouts: WatchTimeouts, now: Instant) -> Self {
-        Self { timeouts, last_heard: now, listing: true, failing: None }
+    pub(super) fn new(second: Duration, now: Instant) -> Self {
+        Self { second, last_heard: now, listing: true, failing: None }
+    }
+
+    /// Whether so many seconds have passed.
+    fn is_over(&self, since: Instant, seconds: u32, now: Instant) -> bool {
+        now.saturating_duration_since(since) >= self.second * seconds
     }
 
     /// Records that a listing begins.
@@ -99,23 +82,20 @@ impl WatchHealth {
 
     /// Whether it has failed for so long that the number of active Jobs is unknown.
     pub(super) fn is_lost(&mut self, now: Instant) -> bool {
-        let WatchTimeouts { sound_after, lost_after, .. } = self.timeouts;
-        let is_sound = |at: Instant| now.saturating_duration_since(at) >= sound_after;
+        let is_sound = |at: Instant| self.is_over(at, SOUND_AFTER, now);
         self.failing = self.failing.filter(|failing| !failing.listed.is_some_and(is_sound));
-        self.failing.is_some_and(|failing| now.saturating_duration_since(failing.since) >= lost_after)
+        self.failing.is_some_and(|failing| self.is_over(failing.since, LOST_AFTER, now))
     }
 
     /// Whether to list all Jobs once more. `awaited` is since when the watch should have shown a created Job.
     pub(super) fn needs_listing(&self, awaited: Option<Instant>, now: Instant) -> bool {
-        let timeouts = &self.timeouts;
-        let quiet = now.saturating_duration_since(self.last_heard);
+        let is_quiet = |seconds| self.is_over(self.last_heard, seconds, now);
         let failed = self.failing.is_some_and(|failing| failing.listed.is_none());
-        let unseen = awaited.is_some_and(|since| now.saturating_duration_since(since) >= timeouts.unseen_for);
         match self.listing {
-            true => quiet >= timeouts.page_timeout,
+            true => is_quiet(PAGE_TIMEOUT),
             // While it fails the watcher retries by itself, less and less often.
-            false if failed => quiet >= timeouts.quiet_after_failure,
-            false => unseen || quiet >= timeouts.silent_for,
+            false if failed => is_quiet(QUIET_AFTER_FAILURE),
+            false => awaited.is_some_and(|since| self.is_over(since, UNSEEN_FOR, now)) || is_quiet(SILENT_FOR),
         }
     }
 }
@@ -129,7 +109,7 @@ mod tests {
     }
 
     fn watching(now: Instant) -> WatchHealth {
-        let mut watch_health = WatchHealth::new(WatchTimeouts::PRODUCTION, now);
+        let mut watch_health = WatchHealth::new(Duration::from_secs(1), now);
         watch_health.finish_listing(now);
         watch_health
     }

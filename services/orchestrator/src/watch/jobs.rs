@@ -34,10 +34,14 @@ impl Jobs {
         self.changed.subscribe()
     }
 
-    /// Reserves a slot for a Job.
-    pub(crate) fn reserve(&self) -> Slot {
-        self.view().reserve();
-        Slot { jobs: self.clone(), creating: None, held: true }
+    /// Reserves a slot for a Job, if the view fulfils a condition.
+    pub(crate) fn reserve(&self, may_start: impl FnOnce(&View) -> bool) -> Option<Slot> {
+        let mut view = self.view();
+        if !may_start(&view) {
+            return None;
+        }
+        view.reserve();
+        Some(Slot { jobs: self.clone(), held: true })
     }
 }
 
@@ -45,37 +49,20 @@ impl Jobs {
 #[derive(Debug)]
 pub(crate) struct Slot {
     jobs: Jobs,
-    creating: Option<String>,
     held: bool,
 }
 
 impl Slot {
-    /// Records that a Job of this name is about to be created.
-    pub(crate) fn creating(&mut self, name: String) {
-        self.jobs.view().record_creating(&name);
-        self.creating = Some(name);
-    }
-
-    /// Records that the API server has created the Job.
-    pub(crate) fn created(&mut self) {
-        if let Some(name) = self.creating.take() {
-            // A second Job may be created, when the first one was deleted and settled meanwhile.
-            let takes_slot = std::mem::take(&mut self.held);
-            self.jobs.change(|view| view.record_created(&name, takes_slot, Instant::now()));
-        }
-    }
-
-    /// Records that no Job was created.
-    pub(crate) fn not_created(&mut self) {
-        if let Some(name) = self.creating.take() {
-            self.jobs.view().record_not_created(&name);
-        }
+    /// Records that the API server has created the Job of this name.
+    pub(crate) fn created(&mut self, name: &str) {
+        // A second Job may be created, when the first one was deleted and settled meanwhile.
+        let takes_slot = std::mem::take(&mut self.held);
+        self.jobs.change(|view| view.record_created(name, takes_slot, Instant::now()));
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.not_created();
         if self.held {
             self.jobs.change(View::release);
         }
@@ -94,11 +81,11 @@ mod tests {
             view.finish_listing();
         });
         let room = || jobs.view().room(3);
-        let mut slot = jobs.reserve();
-        let other = jobs.reserve();
+        let mut slot = jobs.reserve(|view| view.room(3) > 0).unwrap();
+        let other = jobs.reserve(|_| true).unwrap();
+        assert!(jobs.reserve(|view| view.room(2) > 0).is_none());
         for _ in 0..2 {
-            slot.creating("a".to_owned());
-            slot.created();
+            slot.created("a");
             assert_eq!(room(), 1, "the Job and the other message");
             // The Job was deleted and settled before its message was finished.
             jobs.change(|view| view.remove("a"));

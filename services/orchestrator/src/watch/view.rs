@@ -3,12 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use k8s_openapi::api::batch::v1::Job;
 use tokio::time::Instant;
 
-use self::creations::Creations;
-use crate::watch::watched::{Phase, Submission, Watched};
-
-mod creations;
+use crate::watch::job::{Phase, Submission, is_held, phase};
 
 /// Number of unsettled Jobs that never stops intake.
 const UNSETTLED_MAX: usize = 1000;
@@ -44,7 +42,8 @@ pub(crate) struct View {
     finished: usize,
     ended: BTreeSet<Box<str>>,
     stopping: BTreeSet<Box<str>>,
-    creations: Creations,
+    /// When the Jobs were created that the watch has not shown.
+    awaited: HashMap<Box<str>, Instant>,
     /// Slots reserved for Jobs that are not created yet.
     reserved: usize,
     synced: bool,
@@ -67,7 +66,8 @@ impl View {
             for name in removed {
                 self.remove(&name);
             }
-            self.creations.finish_listing(begun);
+            // It shows every Job created before it began. So only a listing removes such a Job, never a timeout.
+            self.awaited.retain(|_, created| *created >= begun);
         }
         self.synced = true;
     }
@@ -78,15 +78,15 @@ impl View {
     }
 
     /// Applies a Job that the watch shows.
-    pub(crate) fn apply(&mut self, job: &Watched) {
-        let name = job.name();
+    pub(crate) fn apply(&mut self, job: &Job) {
+        let name = job.metadata.name.as_deref().unwrap_or_default();
         self.remove_entry(name);
         let entry = Entry {
-            phase: job.phase(),
-            deleting: job.is_deleting(),
-            held: job.is_held(),
-            suspended: job.is_suspended(),
-            submission: job.submission(),
+            phase: phase(job),
+            deleting: job.metadata.deletion_timestamp.is_some(),
+            held: is_held(job),
+            suspended: job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true),
+            submission: Submission::of(job),
         };
         if entry.phase == Phase::Active {
             self.active += 1;
@@ -104,13 +104,13 @@ impl View {
         if let Some((_, listing)) = &mut self.listing {
             listing.insert(name.into());
         }
-        self.creations.record_seen(name);
+        self.awaited.remove(name);
     }
 
     /// Removes a Job that the watch shows as deleted.
     pub(crate) fn remove(&mut self, name: &str) {
         self.remove_entry(name);
-        self.creations.record_seen(name);
+        self.awaited.remove(name);
     }
 
     fn remove_entry(&mut self, name: &str) -> Option<Entry> {
@@ -145,36 +145,28 @@ impl View {
         self.reserved = self.reserved.saturating_sub(1);
     }
 
-    /// Records that a Job of this name is about to be created in a reserved slot.
-    pub(crate) fn record_creating(&mut self, name: &str) {
-        self.creations.begin(name);
-    }
-
-    /// Records that the create failed, or the Job existed.
-    pub(crate) fn record_not_created(&mut self, name: &str) {
-        self.creations.end(name);
-    }
-
     /// Records that the Job is created; a reserved slot, if it takes one, now belongs to the Job.
     pub(crate) fn record_created(&mut self, name: &str, takes_slot: bool, now: Instant) {
         if takes_slot {
             self.release();
         }
-        self.creations.created(name, now);
+        if !self.jobs.contains_key(name) {
+            self.awaited.insert(name.into(), now);
+        }
     }
 
     /// Since when the watch should have shown a created Job.
     pub(crate) fn awaited_since(&self) -> Option<Instant> {
-        self.creations.awaited_since()
+        self.awaited.values().min().copied()
     }
 
     /// How many of `max` slots are free. None while very many Jobs are unsettled: if settling fails, their number must
     /// not grow in the cluster.
     pub(crate) fn room(&self, max: usize) -> usize {
-        if !self.synced || self.lost || self.unsettled() > (2 * max).max(UNSETTLED_MAX) {
+        if !self.is_current() || self.unsettled() > (2 * max).max(UNSETTLED_MAX) {
             return 0;
         }
-        max.saturating_sub(self.active + self.creations.awaited() + self.reserved)
+        max.saturating_sub(self.active + self.awaited.len() + self.reserved)
     }
 
     /// Slots of Jobs that have not ended.
@@ -230,9 +222,14 @@ impl View {
         self.jobs.get(name).is_none_or(|entry| entry.held)
     }
 
-    /// Whether a Job of this name exists or is about to be created.
+    /// Whether a Job of this name exists.
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.jobs.contains_key(name) || self.creations.contains(name)
+        self.jobs.contains_key(name) || self.awaited.contains_key(name)
+    }
+
+    /// Whether it is known how many Jobs are active.
+    pub(crate) fn is_current(&self) -> bool {
+        self.synced && !self.lost
     }
 
     /// Whether a first listing is complete.

@@ -135,19 +135,7 @@ impl Fixture {
             let generation = state.write_once(&object, contents.into(), BTreeMap::new()).unwrap();
             let identity =
                 contract::Identity { bucket: "p-bucket".into(), object, generation, first: None, attempt: 0 };
-            let mut work = Work {
-                identity,
-                business: "bu1".into(),
-                session: session.into(),
-                job: job.into(),
-                client: None,
-                pack: None,
-                only: None,
-                span: None,
-                priority: false,
-                common: vec![],
-                resources: Default::default(),
-            };
+            let mut work = Work::new(identity, "bu1", session, job);
             options(&mut work);
             state.objects.get_mut(&work.identity.object).unwrap().metadata = work.metadata();
             let (data, attributes) = work.encode();

@@ -252,7 +252,6 @@ async fn pull(fixture: Arc<Fixture>, request: Request<Body>) -> Response {
                 stream
             });
             let limit = usize::try_from(first.max_outstanding_messages).unwrap();
-            fixture.change_quietly(|state| state.stream_bytes = state.stream_bytes.max(first.max_outstanding_bytes));
             let answers = futures::stream::unfold((fixture, body), move |(fixture, body)| async move {
                 let mut changes = fixture.changes();
                 loop {

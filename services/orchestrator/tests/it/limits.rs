@@ -49,6 +49,42 @@ fn large_messages_are_refused_a_few_at_a_time_and_all_have_their_outcome() {
 }
 
 #[test]
+fn a_limited_number_of_messages_waits_for_a_slot_and_none_is_nacked() {
+    let fixture = Fixture::new();
+    fixture.change(|state| state.engines_wait = true);
+    let works = fixture.submit_many("j", 300, 1);
+    let process = Process::start(&fixture, Setting { max_active_jobs: 2, ..Setting::default() });
+    fixture.wait("every slot is taken", |state| state.jobs.len() == 2 && state.acked == 2);
+    fixture.wait("as many messages as allowed", |state| state.messages_held() == 256);
+    assert_eq!(fixture.state().messages_left(), 298);
+    fixture.change(|state| state.engines_wait = false);
+    fixture.wait_until_done();
+    fixture.check_succeeded(&works);
+    let state = fixture.state();
+    assert_eq!((state.max_active, state.nacked), (2, 0));
+    drop(state);
+    process.terminate().unwrap();
+}
+
+#[test]
+fn messages_that_wait_when_a_process_stops_come_back_at_once() {
+    let fixture = Fixture::new();
+    fixture.change(|state| state.engines_wait = true);
+    let works = fixture.submit_many("j", 10, 1);
+    let setting = || Setting { max_active_jobs: 2, ..Setting::default() };
+    let process = Process::start(&fixture, setting());
+    fixture.wait("every slot is taken, and the others wait", |state| state.acked == 2 && state.messages_held() == 8);
+    process.terminate().unwrap();
+    fixture.wait("they are released", |state| state.messages_left() == 8 && state.messages_held() == 0);
+    let process = Process::start(&fixture, setting());
+    fixture.change(|state| state.engines_wait = false);
+    fixture.wait_until_done();
+    fixture.check_succeeded(&works);
+    assert_eq!(fixture.state().max_active, 2);
+    process.terminate().unwrap();
+}
+
+#[test]
 fn intake_stays_stopped_while_access_is_denied() {
     let fixture = Fixture::new();
     fixture.expect_warnings(&["intake stops", "intake stays stopped", "not ready"]);

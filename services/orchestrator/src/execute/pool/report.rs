@@ -1,6 +1,6 @@
 //! Reports the pool to people: engines, rate, and where each item is.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ::pool::dispatcher::Places;
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pool;
 
 /// Writes a report every few seconds until `stop`, as that of the pod `name`.
-pub(crate) async fn run(pool: &Pool, name: &str, stop: &CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(pool: Arc<Pool>, name: String, stop: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<Report> = None;
@@ -27,7 +27,7 @@ pub(crate) async fn run(pool: &Pool, name: &str, stop: &CancellationToken) -> an
         if last.as_ref().is_some_and(|last| !is_news(last, &report)) {
             continue;
         }
-        match write(pool, name, &report, last.is_none()).await {
+        match write(&pool, &name, &report, last.is_none()).await {
             Ok(()) => (last, is_failing) = (Some(report), false),
             Err(error) if !is_failing => {
                 is_failing = true;

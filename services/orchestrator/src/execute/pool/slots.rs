@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Resource,
+    api::PropagationPolicy,
     runtime::{WatchStreamExt as _, reflector, reflector::Store, watcher},
 };
 use serde_json::{Map, Value};
@@ -26,7 +27,7 @@ use crate::{
     cluster::answers::{Answer, classify},
     execute::job::{object, variable},
     settle::outcome::{JobState, job_state, pod_phase},
-    watch::watched::Phase,
+    watch::job::Phase,
 };
 
 /// Seconds of work for which one engine is enough.
@@ -204,10 +205,10 @@ struct Observed {
 }
 
 /// Creates, replaces and releases engines until `stop`.
-pub(crate) async fn run(pool: &Arc<Pool>, template: &EngineTemplate, stop: &CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(pool: Arc<Pool>, template: EngineTemplate, stop: CancellationToken) -> anyhow::Result<()> {
     let base = &pool.base;
     let selector = format!("{}={},{}=true", labels::BUSINESS, base.business.name, labels::POOL);
-    let (jobs, mut job_events) = followed(base.cluster.engine_jobs(), &selector);
+    let (jobs, mut job_events) = followed(base.cluster.watched_jobs(), &selector);
     let (pods, mut pod_events) = followed(base.cluster.watched_pods(), &selector);
     let observed = Observed { jobs, pods };
     let mut failures = Failures::default();
@@ -223,7 +224,7 @@ pub(crate) async fn run(pool: &Arc<Pool>, template: &EngineTemplate, stop: &Canc
             _ = ticks.tick() => {}
         }
         if has_jobs && has_pods {
-            step(pool, template, &observed, &mut failures).await;
+            step(&pool, &template, &observed, &mut failures).await;
         }
     }
 }
@@ -315,7 +316,7 @@ async fn delete(pool: &Pool, slot: u32, job: &SlotJob, failures: &mut Failures) 
             pool.base.business.namespace
         );
     }
-    pool.base.cluster.delete_in_foreground(&name(&slot.to_string()), &job.uid).await
+    pool.base.cluster.delete(&name(&slot.to_string()), &job.uid, PropagationPolicy::Foreground).await
 }
 
 /// Reports to the dispatcher which engines without a stream have ended, and when all that run have reported.
