@@ -1,7 +1,11 @@
 //! Checks a table before it is submitted, as the engine will, and counts the items that its rows are, or the lines of
-//! another file.
+//! another file, or the files of an archive.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufReader, Read},
+    path::Path,
+};
 
 use anyhow::Context as _;
 use contract::{
@@ -72,6 +76,31 @@ pub(crate) fn lines(input: &Input) -> anyhow::Result<u32> {
     }
 }
 
+/// Whether an input, which is at this path, is an archive: by the path, or by what tar writes at the beginning.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn is_archive(path: &Path, input: &Input) -> anyhow::Result<bool> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let mut head = Vec::new();
+    reader(&input.source)?.take(512).read_to_end(&mut head).with_context(|| format!("read {}", path.display()))?;
+    Ok(name.ends_with(".tar") || name.contains(".tar.") || head.get(257..262) == Some(b"ustar"))
+}
+
+/// The number of files of an archive, each of which is an item.
+///
+/// # Errors
+/// When it cannot be read, or cannot be a pack.
+pub(crate) fn files(input: &Input) -> anyhow::Result<u32> {
+    let mut files = 0;
+    let refused = |why: String| {
+        let (what, next) = ("this archive cannot be a pack of files", "make an archive of regular files with tar");
+        Failure::new("malformed-archive", what).on(name(&input.source)).why(format!("the archive {why}")).next(next)
+    };
+    pack::files::read(reader(&input.source)?, false, |_| files += 1).map_err(refused)?;
+    Ok(files)
+}
+
 /// The rows that will have an error, of a table that the kernel can price.
 fn price_check(table: &[u8], name: &str, rows: usize, common: &[Input]) -> anyhow::Result<Vec<String>> {
     let refused = |why: Vec<String>| {
@@ -121,12 +150,25 @@ fn pack_bytes(source: &Source) -> anyhow::Result<(Vec<u8>, String)> {
 }
 
 fn bytes(source: &Source) -> anyhow::Result<(Vec<u8>, String)> {
+    let (mut bytes, name) = (Vec::new(), name(source));
+    reader(source)?.read_to_end(&mut bytes).with_context(|| format!("read {name}"))?;
+    Ok((bytes, name))
+}
+
+fn reader(source: &Source) -> anyhow::Result<Box<dyn Read + '_>> {
     Ok(match source {
         Source::File(path) => {
-            (fs::read(path).with_context(|| format!("read {}", path.display()))?, path.display().to_string())
+            Box::new(BufReader::new(fs::File::open(path).with_context(|| format!("open {}", path.display()))?))
         }
-        Source::Bytes(bytes) => (bytes.to_vec(), STDIN.to_owned()),
+        Source::Bytes(bytes) => Box::new(&bytes[..]),
     })
+}
+
+fn name(source: &Source) -> String {
+    match source {
+        Source::File(path) => path.display().to_string(),
+        Source::Bytes(_) => STDIN.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +258,20 @@ mod tests {
         }
         assert_eq!(check(b"").unwrap_err().code, "nothing-to-submit");
         assert_eq!(check(b"\x1f\x8b\x08").unwrap_err().why.as_deref(), Some(pack::COMPRESSED));
+    }
+
+    #[test]
+    fn an_archive_is_recognised_and_its_files_are_counted() {
+        let mut archive = Vec::new();
+        pack::files::write(&mut archive, ["a", "b"].map(|name| Ok((name.to_owned(), name)))).unwrap();
+        let is = |path: &str, bytes: &[u8]| is_archive(Path::new(path), &input("x", bytes)).unwrap();
+        assert!(is("a/book.tar", b"") && is("a/b.TAR", b"x") && is("a.tar.zst", b"x") && is("-", &archive));
+        assert!(!is("a.tar/b.ndjson", b"{}\n") && !is("-", &[b'x'; 600]));
+        let check = |bytes: &[u8]| files(&input("x", bytes)).map_err(|error| error.downcast::<Failure>().unwrap());
+        assert_eq!(check(&archive), Ok(2));
+        let cut = check(&archive[..1024]).unwrap_err();
+        assert_eq!(cut.code, "malformed-archive");
+        assert_eq!(cut.why.as_deref(), Some("the archive is cut off at \"a\"; submit a complete one"));
     }
 
     #[test]

@@ -190,6 +190,8 @@ pub const ENV_RESULT: &str = "DESKGRID_RESULT";
 pub const ENV_INDEX: &str = "DESKGRID_INDEX";
 /// Environment variable for a wrapped program: number of items of the pack.
 pub const ENV_COUNT: &str = "DESKGRID_COUNT";
+/// Environment variable for a wrapped program: name of its file in a pack of files.
+pub const ENV_NAME: &str = "DESKGRID_NAME";
 /// Environment variable of the engine: number of threads to compute with; by default all there are.
 pub const ENV_THREADS: &str = "DESKGRID_THREADS";
 /// Environment variable of the engine, an aid of tests: the step (`read`, `computed`, `written`, or `part` in a

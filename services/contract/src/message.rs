@@ -543,7 +543,9 @@ fn pack(attributes: &BTreeMap<String, String>, business: &Business) -> Result<Op
     let (format, items, rows) = match attributes.get(labels::ATTRIBUTE_PACK) {
         Some(word) => {
             let format = Format::parse(word);
-            let format = format.ok_or_else(|| malformed(labels::ATTRIBUTE_PACK, word, "table, lines or whole"))?;
+            let known = || Format::ALL.map(Format::as_str).join(", ");
+            let format =
+                format.ok_or_else(|| malformed(labels::ATTRIBUTE_PACK, word, &format!("one of {}", known())))?;
             let missing = || malformed(labels::ATTRIBUTE_ITEMS, "", "the number of items of the pack");
             let items = number(labels::ATTRIBUTE_ITEMS)?.ok_or_else(missing)?;
             (format, items, number(labels::ATTRIBUTE_ROWS_PER_ITEM)?)

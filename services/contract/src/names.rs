@@ -14,6 +14,8 @@ pub const BUSINESS_MAX: usize = 20;
 pub const LABEL_MAX: usize = 63;
 /// Longest object name in Cloud Storage, in bytes.
 pub const OBJECT_MAX: usize = 1024;
+/// Longest name of a file in a pack, in bytes.
+pub const FILE_MAX: usize = 1024;
 /// Shortest and longest service account id, in characters.
 pub const ACCOUNT_ID: std::ops::RangeInclusive<usize> = 6..=30;
 
@@ -163,14 +165,26 @@ pub fn check_session(name: &str) -> anyhow::Result<()> {
 /// # Errors
 /// When the id breaks a rule.
 pub fn check_job(id: &str) -> anyhow::Result<()> {
-    if id.is_empty() || id.len() > 512 {
-        bail!("a job id has 1 to 512 bytes, this one has {}", id.len());
+    check_path("a job id", id, 512)
+}
+
+/// Checks the name of a file in a pack: as a job id, with at most [`FILE_MAX`] bytes.
+///
+/// # Errors
+/// When the name breaks a rule.
+pub fn check_file(name: &str) -> anyhow::Result<()> {
+    check_path("the name of a file", name, FILE_MAX)
+}
+
+fn check_path(what: &str, path: &str, most: usize) -> anyhow::Result<()> {
+    if path.is_empty() || path.len() > most {
+        bail!("{what} has 1 to {most} bytes, this one has {}", path.len());
     }
-    if id.chars().any(char::is_control) {
-        bail!("a job id has no control characters");
+    if path.chars().any(char::is_control) {
+        bail!("{what} has no control characters");
     }
-    if id.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        bail!("a job id has no empty, '.' or '..' path segments");
+    if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        bail!("{what} has no empty, '.' or '..' path segments");
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Packs: input objects with many items. A pack is computed in ranges, aligned slices of its items; each range has its
 //! own message, its own execution and its own outcome.
 
+pub mod files;
+
 use std::ops::Range;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -43,10 +45,13 @@ pub enum Format {
     Lines,
     /// Every item reads the whole object, and differs by its index only.
     Whole,
+    /// A tar archive, see [`files`]: an item is one of its files.
+    Files,
 }
 
 impl Format {
-    const ALL: [Self; 3] = [Self::Table, Self::Lines, Self::Whole];
+    /// All formats.
+    pub const ALL: [Self; 4] = [Self::Table, Self::Lines, Self::Whole, Self::Files];
 
     /// The word in attributes and metadata.
     pub fn as_str(self) -> &'static str {
@@ -54,6 +59,7 @@ impl Format {
             Self::Table => "table",
             Self::Lines => "lines",
             Self::Whole => "whole",
+            Self::Files => "files",
         }
     }
 
@@ -108,7 +114,7 @@ impl Pack {
     /// # Errors
     /// The limit that it breaks, as a sentence.
     pub fn check(&self) -> Result<(), String> {
-        let Self { format: _, items, items_per_range, rows_per_item } = *self;
+        let Self { format, items, items_per_range, rows_per_item } = *self;
         if !(1..=ITEMS_MAX).contains(&items) {
             return Err(format!("a pack has 1 to {ITEMS_MAX} items, not {items}"));
         }
@@ -120,6 +126,12 @@ impl Pack {
         }
         if rows_per_item == 0 {
             return Err("an item has at least 1 row".to_owned());
+        }
+        if format == Format::Files && items > files::FILES_MAX {
+            return Err(format!("a pack has at most {} files, not {items}", files::FILES_MAX));
+        }
+        if format == Format::Files && rows_per_item != 1 {
+            return Err(format!("an item of files is one file, not {rows_per_item}"));
         }
         Ok(())
     }
@@ -158,7 +170,7 @@ pub struct Layout {
     /// The pack.
     #[serde(flatten)]
     pub pack: Pack,
-    /// Where each range of lines begins in a large object, in bytes, and the end of the last one. Empty when every range
+    /// Where each range of lines or files begins in a large object, in bytes, and the end of the last one. Empty when every range
     /// reads the whole object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub starts: Vec<u64>,

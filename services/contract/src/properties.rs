@@ -88,7 +88,7 @@ fn work() -> impl Strategy<Value = Work> {
     let session = "[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?"
         .prop_filter("it may be a session", |name| names::check_session(name).is_ok());
     let pack = (
-        prop::sample::select(vec![Format::Table, Format::Lines, Format::Whole]),
+        prop::sample::select(Format::ALL.to_vec()),
         1u32..=100_000,
         1u32..=1000,
         1u32..=1000,

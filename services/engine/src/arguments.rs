@@ -70,7 +70,8 @@ struct Flags {
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
     /// The program stays and reads one item after another from standard input: a line of JSON,
-    /// {"index":7,"count":1000,"length":123}, and so many bytes. It answers on standard output with
+    /// {"index":7,"count":1000,"length":123}, and so many bytes; in a pack of files with the "name" of
+    /// the file. It answers on standard output with
     /// {"length":456} and so many bytes, or with {"error":"why","permanent":true}.
     #[arg(long, requires = "command", verbatim_doc_comment)]
     resident: bool,

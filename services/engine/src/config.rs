@@ -15,6 +15,8 @@ use contract::{
 };
 use kernel::Share;
 
+use crate::program::Position;
+
 /// Kubernetes's default path of a container's termination message.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -197,7 +199,7 @@ pub fn termination_log(variables: &BTreeMap<String, String>) -> Option<PathBuf> 
 ///
 /// # Errors
 /// When a variable is not a number, or the index is not below the number.
-pub fn local_share(variables: &BTreeMap<String, String>) -> anyhow::Result<Share> {
+pub fn local_position(variables: &BTreeMap<String, String>) -> anyhow::Result<Position<'_>> {
     let share = Share {
         index: parsed(variables, labels::ENV_INDEX, "a number")?.unwrap_or(0),
         count: parsed(variables, labels::ENV_COUNT, "a number")?.unwrap_or(1),
@@ -205,7 +207,7 @@ pub fn local_share(variables: &BTreeMap<String, String>) -> anyhow::Result<Share
     if share.index >= share.count {
         bail!("{}={} is not below {}={}", labels::ENV_INDEX, share.index, labels::ENV_COUNT, share.count);
     }
-    Ok(share)
+    Ok(Position { share, name: variables.get(labels::ENV_NAME).map(String::as_str) })
 }
 
 /// A step after which the engine kills itself once, for tests; see [`labels::ENV_ENGINE_STOP_AT`].

@@ -19,7 +19,7 @@ use crate::{
     input::Done,
     log::LogTail,
     process,
-    program::Program,
+    program::{Position, Program},
     resident::{Folders, Residents, run_apart},
     run,
     socket::{self, Reply, Request},
@@ -107,10 +107,11 @@ impl Host<'_> {
     }
 
     async fn compute(&self, request: &Request, input: &[u8], log: &LogTail) -> Result<Output, Failure> {
-        let Request { index, count, common, program, timeout_secs } = request;
+        let Request { index, count, name, common, program, timeout_secs } = request;
         let program = self.program.with_limits(program, Duration::from_secs((*timeout_secs).into()));
         let common = self.work_dir.join(common);
         let folders = Folders { work: self.work_dir, common: &common };
-        run_apart(&program, &self.residents, folders, input, Share { index: *index, count: *count }, log).await
+        let position = Position { share: Share { index: *index, count: *count }, name: name.as_deref() };
+        run_apart(&program, &self.residents, folders, input, position, log).await
     }
 }

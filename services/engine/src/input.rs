@@ -17,7 +17,7 @@ use crate::{
     config::{Settings, Step},
     failure::Failure,
     process,
-    program::{self, Program},
+    program::{self, Position, Program},
     resident,
     store::{Contents, Objects},
 };
@@ -158,7 +158,7 @@ async fn run_program(
         let contents = read_common(&settings.work, objects, name).await?;
         write_common(scratch.common(), name, &contents.bytes)?;
     }
-    resident::run_once(program, &scratch, &input.bytes, Share::ALL).await
+    resident::run_once(program, &scratch, &input.bytes, Position::ALONE).await
 }
 
 /// Reads an object of the session's common data.

@@ -41,20 +41,21 @@ pub fn main(program: Option<Program>) -> u8 {
 
 fn compute(program: Option<&Program>) -> Result<Output, Failure> {
     let variables = config::variables();
-    let share = config::local_share(&variables)?;
+    let position = config::local_position(&variables)?;
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).context("read standard input")?;
     let Some(program) = program else {
         let market = variables.get(labels::ENV_COMMON).map(|folder| market(Path::new(folder))).transpose()?.flatten();
-        let input = Input { bytes: &bytes, name: "", content_type: "", market: market.as_deref() };
-        return compute::compute(input, share, config::threads(&variables)?);
+        let name = position.name.unwrap_or_default();
+        let input = Input { bytes: &bytes, name, content_type: "", market: market.as_deref() };
+        return compute::compute(input, position.share, config::threads(&variables)?);
     };
     let mut scratch = program::Scratch::new(&config::work_dir(&variables))?;
     if let Some(folder) = variables.get(labels::ENV_COMMON) {
         scratch.set_common(folder.into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(resident::run_once(program, &scratch, &bytes, share))
+    runtime.block_on(resident::run_once(program, &scratch, &bytes, position))
 }
 
 /// The market data in a folder of common data.

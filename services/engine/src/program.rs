@@ -43,6 +43,20 @@ const LINE_MAX: u64 = 64 * 1024;
 /// Limit of the unused standard output that is copied to the log, in bytes.
 const LOGGED_OUTPUT_MAX: u64 = 64 * 1024;
 
+/// What a program learns of its item beside the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position<'n> {
+    /// Its index, and the number of items of its pack.
+    pub share: Share,
+    /// The name of its file, in a pack of files.
+    pub name: Option<&'n str>,
+}
+
+impl Position<'_> {
+    /// That of a single input.
+    pub const ALONE: Self = Self { share: Share::ALL, name: None };
+}
+
 /// A program, its limits, and how to read its exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -161,8 +175,13 @@ impl Scratch {
 ///
 /// # Errors
 /// When the program cannot be started, runs too long, is stopped, writes too much, or does not exit with 0.
-pub async fn run(program: &Program, scratch: &Scratch, share: Share, log: Option<&LogTail>) -> Result<Output, Failure> {
-    let ended = supervise(program, scratch, share, log).await?;
+pub async fn run(
+    program: &Program,
+    scratch: &Scratch,
+    position: Position<'_>,
+    log: Option<&LogTail>,
+) -> Result<Output, Failure> {
+    let ended = supervise(program, scratch, position, log).await?;
     check_exit(program, &ended)?;
     read_result(program, scratch).await
 }
@@ -242,7 +261,7 @@ pub(crate) fn too_large(program: &Program) -> Failure {
 async fn supervise(
     program: &Program,
     scratch: &Scratch,
-    share: Share,
+    Position { share, name: file }: Position<'_>,
     log: Option<&LogTail>,
 ) -> Result<Ended, Failure> {
     let (name, arguments) = program
@@ -267,6 +286,7 @@ async fn supervise(
         .env(labels::ENV_RESULT, scratch.result())
         .env(labels::ENV_INDEX, share.index.to_string())
         .env(labels::ENV_COUNT, share.count.to_string())
+        .envs(file.map(|file| (labels::ENV_NAME, file)))
         .stdin(Stdio::from(input))
         .stdout(Stdio::piped())
         .stderr(if log.is_some() { Stdio::piped() } else { Stdio::inherit() })

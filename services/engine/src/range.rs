@@ -323,9 +323,9 @@ impl Computation<'_> {
     }
 
     async fn run_program(&self, program: &Program, index: u32, log: &LogTail) -> Result<Output, Failure> {
-        let (input, share) = (self.items.input(index)?, self.items.share(index));
+        let (input, position) = (self.items.input(index)?, self.items.position(index));
         let folders = Folders { work: &self.settings.work_dir, common: self.folder.context("find the common data")? };
-        let ended = run_apart(program, &self.residents, folders, &input, share, log).await;
+        let ended = run_apart(program, &self.residents, folders, &input, position, log).await;
         ended.map_err(|failure| self.items.located(index, failure))
     }
 }

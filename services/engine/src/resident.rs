@@ -1,11 +1,12 @@
 //! A desk's own program that stays (`--resident`): it is started once for each thread and reads one item after another,
 //! so that it imports its libraries and reads common data once.
 //!
-//! An item comes on standard input: a line of JSON, `{"index":7,"count":1000,"length":123}`, and so many bytes. Its
-//! answer goes to standard output: a line of JSON, `{"length":456}` and so many bytes, which are the result; or
-//! `{"error":"why","permanent":true}` alone, where `permanent` means that this item can never work. `content_type` may
-//! stand beside `length`. Nothing else may be written to standard output; what is written to standard error is the log
-//! of the item. When standard input ends, the program has to end too.
+//! An item comes on standard input: a line of JSON, `{"index":7,"count":1000,"length":123}`, and so many bytes; in a
+//! pack of files, the `name` of the file stands before `length`. Its answer goes to standard output: a line of JSON,
+//! `{"length":456}` and so many bytes, which are the result; or `{"error":"why","permanent":true}` alone, where
+//! `permanent` means that this item can never work. `content_type` may stand beside `length`. Nothing else may be
+//! written to standard output; what is written to standard error is the log of the item. When standard input ends, the
+//! program has to end too.
 //!
 //! A program that ends before its answer fails the item that it had, and is started again for the next one.
 
@@ -33,7 +34,7 @@ use crate::{
     compute::Output,
     failure::Failure,
     log::LogTail,
-    program::{self, Group, OUTPUT_GRACE, Program, Scratch},
+    program::{self, Group, OUTPUT_GRACE, Position, Program, Scratch},
 };
 
 /// Reason code of an item whose program ended before its answer.
@@ -45,9 +46,11 @@ const HEADER_MAX: u64 = 64 * 1024;
 const LINE_MAX: usize = 64 * 1024;
 
 #[derive(Serialize)]
-struct Request {
+struct Request<'n> {
     index: u32,
     count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'n str>,
     length: usize,
 }
 
@@ -70,15 +73,20 @@ enum Answer {
 ///
 /// # Errors
 /// As [`program::run`] and [`Residents::compute`].
-pub async fn run_once(program: &Program, scratch: &Scratch, input: &[u8], share: Share) -> Result<Output, Failure> {
+pub async fn run_once(
+    program: &Program,
+    scratch: &Scratch,
+    input: &[u8],
+    position: Position<'_>,
+) -> Result<Output, Failure> {
     if program.resident {
         let residents = Residents::default();
-        let computed = residents.compute(program, scratch.common(), input, share, None).await;
+        let computed = residents.compute(program, scratch.common(), input, position, None).await;
         residents.close().await;
         return computed;
     }
     scratch.write_input(input)?;
-    program::run(program, scratch, share, None).await
+    program::run(program, scratch, position, None).await
 }
 
 /// Runs a program, whether it stays or not, on one of several items that are computed at the same time.
@@ -90,17 +98,17 @@ pub(crate) async fn run_apart(
     residents: &Residents,
     folders: Folders<'_>,
     input: &[u8],
-    share: Share,
+    position: Position<'_>,
     log: &LogTail,
 ) -> Result<Output, Failure> {
     if program.resident {
-        return residents.compute(program, folders.common, input, share, Some(log)).await;
+        return residents.compute(program, folders.common, input, position, Some(log)).await;
     }
     let mut scratch = Scratch::new(folders.work)?;
     scratch.set_common(folders.common.to_owned());
     scratch.start_apart()?;
     scratch.write_input(input)?;
-    program::run(program, &scratch, share, Some(log)).await
+    program::run(program, &scratch, position, Some(log)).await
 }
 
 /// The folders of an item.
@@ -160,7 +168,7 @@ impl Residents {
         program: &Program,
         common: &Path,
         input: &[u8],
-        share: Share,
+        position: Position<'_>,
         log: Option<&LogTail>,
     ) -> Result<Output, Failure> {
         let mut resident = match self.take(common) {
@@ -172,7 +180,7 @@ impl Residents {
         };
         let _busy = self.busy.clone();
         let limit = program.timeout.unwrap_or(Duration::MAX);
-        let answered = timeout(limit, resident.exchange(program, input, share, log)).await;
+        let answered = timeout(limit, resident.exchange(program, input, position, log)).await;
         resident.errors.drain(log);
         // A process that is in the middle of an item is dropped, and so killed.
         match answered.map_err(|_| program::too_slow(program))?? {
@@ -253,11 +261,12 @@ impl Resident {
         &mut self,
         program: &Program,
         input: &[u8],
-        share: Share,
+        position: Position<'_>,
         log: Option<&LogTail>,
     ) -> Result<Exchanged, Failure> {
         let Self { stdin, stdout, errors, .. } = self;
-        let request = Request { index: share.index, count: share.count, length: input.len() };
+        let Position { share: Share { index, count }, name } = position;
+        let request = Request { index, count, name, length: input.len() };
         let mut header = serde_json::to_vec(&request).context("encode an item")?;
         header.push(b'\n');
         // A program may answer while it still reads. If it has ended, its standard output ends too.

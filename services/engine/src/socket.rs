@@ -26,6 +26,8 @@ pub(crate) struct Request {
     pub(crate) index: u32,
     /// Number of items of the pack.
     pub(crate) count: u32,
+    /// Name of its file, in a pack of files.
+    pub(crate) name: Option<String>,
     /// Folder of the common data, in the work folder.
     pub(crate) common: PathBuf,
     /// Settings of the business.

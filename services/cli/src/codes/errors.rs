@@ -150,6 +150,11 @@ pub(super) const ERRORS: &[Entry] = &[
          after a minute",
     ),
     (
+        "malformed-archive",
+        "an archive cannot be a pack of files, so nothing was uploaded",
+        "make an archive of regular files with tar, and submit it",
+    ),
+    (
         "malformed-table",
         "a table cannot be priced, so nothing was uploaded",
         "correct the lines in the message, and submit it again",

@@ -55,7 +55,7 @@ pub(super) const REASONS: &[Entry] = &[
         "the API server refused the Kubernetes Job",
         "read the message; correct the options of the Job, or the Job template",
     ),
-    ("item-missing", "the input of a pack has no rows or lines for the item", "submit the pack again"),
+    ("item-missing", "the input of a pack has no rows, lines or files for the item", "submit the pack again"),
     (
         "lost",
         "the input has no Kubernetes Job after an hour, and the options of its message are not known",
@@ -65,6 +65,11 @@ pub(super) const REASONS: &[Entry] = &[
         "malformed-answer",
         "the desk's own program wrote something other than answers to standard output, which `--resident` does not allow",
         "write it to standard error",
+    ),
+    (
+        "malformed-archive",
+        "a pack of files is no tar archive, is cut off, or has links, devices or files of the same name",
+        "make an archive of regular files, and submit it again",
     ),
     (
         "malformed-generation",
@@ -123,7 +128,7 @@ pub(super) const REASONS: &[Entry] = &[
         "the message or the upload requests more memory or time than an attempt may have",
         "request at most 8 times `engine.memory` and `engine.timeout` of the business",
     ),
-    ("pack-mismatch", "the input of a pack has more rows or lines than its items", "submit the pack again"),
+    ("pack-mismatch", "the input of a pack has more rows, lines or files than its items", "submit the pack again"),
     ("pending", "the pod of the Job does not run yet", "wait; `cargo xtask job JOB` shows why"),
     (
         "permanent-failure",

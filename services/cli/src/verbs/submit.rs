@@ -43,7 +43,7 @@ pub struct Args {
     /// Rows of the table that each item has
     #[arg(long, value_name = "N", alias = "rows-per-task", requires = "table", conflicts_with_all = ["paths", "items", "pack"], default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     rows_per_item: u32,
-    /// File of lines, such as NDJSON: one Job, whose items are its lines
+    /// File of lines, such as NDJSON, or a tar archive of files: one Job, whose items are its lines or files
     #[arg(long, value_name = "FILE", group = "split", conflicts_with_all = ["paths", "items"])]
     pack: Option<PathBuf>,
     /// File that every Job of the session reads, such as market data
@@ -219,7 +219,10 @@ fn pack(
             }
             (Format::Table, table.items, args.rows_per_item)
         }
-        ([input], _) if args.pack.is_some() => (Format::Lines, tables::lines(input)?, 1),
+        ([input], _) if let Some(path) = &args.pack => match tables::is_archive(path, input)? {
+            true => (Format::Files, tables::files(input)?, 1),
+            false => (Format::Lines, tables::lines(input)?, 1),
+        },
         (_, Some(items)) => (Format::Whole, items, 1),
         (_, None) => return Ok(None),
     };

@@ -126,6 +126,16 @@ impl Contents {
         }
     }
 
+    /// Has `use_` read it, on a thread that may block; an error of the service counts before what `use_` makes of it.
+    ///
+    /// # Errors
+    /// As [`Contents::next`].
+    pub fn read_blocking<T>(&mut self, use_: impl FnOnce(&mut dyn io::Read) -> T) -> anyhow::Result<T> {
+        let mut reader = Reader { contents: self, piece: Bytes::new(), error: None };
+        let made = use_(&mut reader);
+        reader.error.map_or(Ok(made), Err)
+    }
+
     /// All of it; `None` when it has more than `most` bytes.
     ///
     /// # Errors
@@ -143,6 +153,30 @@ impl Contents {
             all.extend_from_slice(&bytes);
         }
         Ok(Some(all.freeze()))
+    }
+}
+
+/// Reads an object on a thread that may block.
+struct Reader<'c> {
+    contents: &'c mut Contents,
+    piece: Bytes,
+    error: Option<anyhow::Error>,
+}
+
+impl io::Read for Reader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            match tokio::runtime::Handle::current().block_on(self.contents.next()).transpose() {
+                Ok(next) => self.piece = next.unwrap_or_default(),
+                Err(error) => {
+                    self.error = Some(error);
+                    return Err(io::Error::other("the service cannot be reached"));
+                }
+            }
+        }
+        let piece = self.piece.split_to(self.piece.len().min(into.len()));
+        into[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
     }
 }
 

@@ -104,6 +104,8 @@ fn an_uploads_path_and_metadata_say_what_a_message_of_ours_would() {
         ("bu1/output/s/j", "{}", "wrong-object"),
         ("bu1/input/s/j", r#"{"metadata":{"deskgrid-tasks":"many"}}"#, "malformed-option"),
         ("bu1/input/s/j", r#"{"size":"0","metadata":{"deskgrid-timeout":"x"}}"#, "malformed-option"),
+        // A format of a later version: the input stays, and can be replayed when it is deployed.
+        ("bu1/input/s/j", r#"{"metadata":{"deskgrid-pack":"later","deskgrid-items":"2"}}"#, "malformed-option"),
         ("bu1/input/s/j", "", "malformed-message"),
         ("bu1/input/s/j", "{", "malformed-message"),
     ] {

@@ -7,12 +7,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use contract::pack::{Format, Pack, lines};
+use contract::pack::{Format, Pack, files, lines};
 use kernel::{Book, Refusal, Share, TRADES_MAX, table};
 
 use crate::{
     compute::{self, Input, Output},
     failure::Failure,
+    program::Position,
     store::Contents,
 };
 
@@ -42,10 +43,19 @@ enum Source {
     Whole(Bytes),
     /// An item ends where the next one begins; the last number is the end of the last item.
     Lines(Bytes, Vec<usize>),
+    /// The files of an archive, or why it has none.
+    Files(Bytes, Result<Vec<File>, String>),
     /// Each item has an input of its own.
     Parts(Vec<Bytes>),
     /// The kernel reads the rows of many items at once.
     Table(Table),
+}
+
+/// A file of an archive.
+#[derive(Debug)]
+struct File {
+    name: String,
+    contents: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -59,7 +69,7 @@ type Books = Arc<OnceLock<Vec<Result<Book, Refusal>>>>;
 
 impl Items {
     /// Cuts the input of a pack into the items of a range, for a program or for the built-in kernel; `is_part` says that
-    /// of lines only those of the range were read.
+    /// of lines or files only those of the range were read.
     pub fn cut(
         pack: Pack,
         range: Range<u32>,
@@ -77,6 +87,11 @@ impl Items {
                 let (total, bounds) = cut_lines(&input.bytes, &(rows.start - before..rows.end - before), step);
                 (Some(before + total), Source::Lines(input.bytes.clone(), bounds))
             }
+            Format::Files => {
+                let before = if is_part { rows.start } else { 0 };
+                let (total, files) = cut_files(&input.bytes, is_part, &(rows.start - before..rows.end - before));
+                (Some(before + total), Source::Files(input.bytes.clone(), files))
+            }
             Format::Table => {
                 let source = if is_program {
                     Source::Parts(table::parts(&input.bytes, &rows, step).into_iter().map(Bytes::from).collect())
@@ -93,13 +108,26 @@ impl Items {
     pub fn size(&self) -> usize {
         match &self.source {
             Source::Whole(bytes) | Source::Lines(bytes, _) | Source::Table(Table { bytes, .. }) => bytes.len(),
+            Source::Files(bytes, files) => {
+                bytes.len() + files.iter().flatten().map(|file| size_of::<File>() + file.name.len()).sum::<usize>()
+            }
             Source::Parts(parts) => parts.iter().map(Bytes::len).sum(),
         }
     }
 
-    /// Index of an item, and number of items of the pack.
-    pub fn share(&self, index: u32) -> Share {
-        Share { index, count: self.pack.items }
+    /// Index of an item, number of items of the pack, and name of the item's file.
+    pub fn position(&self, index: u32) -> Position<'_> {
+        Position { share: Share { index, count: self.pack.items }, name: self.file(index).map(|file| &*file.name) }
+    }
+
+    /// The position of an item in the range.
+    fn number(&self, index: u32) -> Option<usize> {
+        index.checked_sub(self.range.start).map(|number| number as usize)
+    }
+
+    fn file(&self, index: u32) -> Option<&File> {
+        let Source::Files(_, Ok(files)) = &self.source else { return None };
+        files.get(self.number(index)?)
     }
 
     /// The rows of an item of a table, counted from 0.
@@ -121,13 +149,14 @@ impl Items {
     /// When the input does not have the items that the pack says.
     pub fn input(&self, index: u32) -> Result<Bytes, Failure> {
         self.check(index)?;
-        let number = index.checked_sub(self.range.start).map(|number| number as usize);
+        let number = self.number(index);
         match &self.source {
             Source::Whole(bytes) | Source::Table(Table { bytes, .. }) => Some(bytes.clone()),
             Source::Lines(bytes, bounds) => number.and_then(|number| match bounds.get(number..number + 2) {
                 Some([start, end]) => Some(bytes.slice(start..end)),
                 _ => None,
             }),
+            Source::Files(bytes, _) => self.file(index).map(|file| bytes.slice(file.contents.clone())),
             Source::Parts(parts) => number.and_then(|number| parts.get(number).cloned()),
         }
         .ok_or_else(|| self.missing(index))
@@ -138,7 +167,7 @@ impl Items {
         let bytes = self.input(index).ok().filter(|bytes| bytes.len() <= ECHO_MAX)?;
         match self.source {
             Source::Table(_) => None,
-            _ => compute::echo(self.described(&bytes)),
+            _ => compute::echo(self.described(index, &bytes)),
         }
     }
 
@@ -150,15 +179,19 @@ impl Items {
         let bytes = self.input(index)?;
         let share = match &self.source {
             Source::Table(table) => return self.compute_rows(table, index, threads),
-            Source::Whole(_) => self.share(index),
-            Source::Lines(..) | Source::Parts(_) => Share::ALL,
+            Source::Whole(_) => self.position(index).share,
+            Source::Lines(..) | Source::Files(..) | Source::Parts(_) => Share::ALL,
         };
-        compute::compute(self.described(&bytes), share, threads)
+        compute::compute(self.described(index, &bytes), share, threads)
     }
 
-    fn described<'i>(&'i self, bytes: &'i [u8]) -> Input<'i> {
-        let (name, content_type, market) = (&*self.name, &*self.content_type, self.market.as_deref());
-        Input { bytes, name, content_type, market }
+    fn described<'i>(&'i self, index: u32, bytes: &'i [u8]) -> Input<'i> {
+        let (name, content_type) = match self.file(index) {
+            // As if it were submitted alone.
+            Some(file) => (&*file.name, ""),
+            None => (&*self.name, &*self.content_type),
+        };
+        Input { bytes, name, content_type, market: self.market.as_deref() }
     }
 
     fn compute_rows(&self, table: &Table, index: u32, threads: usize) -> Result<Output, Failure> {
@@ -174,6 +207,9 @@ impl Items {
     }
 
     fn check(&self, index: u32) -> Result<(), Failure> {
+        if let Source::Files(_, Err(why)) = &self.source {
+            return Err(Failure::permanent("malformed-archive", format!("the archive {why}")));
+        }
         let Some(total) = self.total else { return Ok(()) };
         if self.pack.rows(&(index..index + 1)).start >= total {
             return Err(self.missing(index));
@@ -206,7 +242,11 @@ impl Items {
     }
 
     fn unit(&self) -> &'static str {
-        if self.pack.format == Format::Lines { "lines" } else { "rows" }
+        match self.pack.format {
+            Format::Lines => "lines",
+            Format::Files => "files",
+            Format::Table | Format::Whole => "rows",
+        }
     }
 }
 
@@ -240,6 +280,20 @@ fn cut_lines(bytes: &[u8], rows: &Range<usize>, step: usize) -> (usize, Vec<usiz
     }
     bounds.push(end);
     (total, bounds)
+}
+
+/// The number of files in an archive, and those of a range.
+fn cut_files(bytes: &[u8], is_part: bool, range: &Range<usize>) -> (usize, Result<Vec<File>, String>) {
+    let (mut total, mut cut) = (0, Vec::new());
+    let read = files::read(bytes, is_part, |file| {
+        if range.contains(&total) {
+            let at = |position: u64| usize::try_from(position).unwrap_or(bytes.len()).min(bytes.len());
+            let contents = at(file.contents.start)..at(file.contents.end);
+            cut.push(File { name: file.name, contents });
+        }
+        total += 1;
+    });
+    (total, read.map(|_| cut))
 }
 
 #[cfg(test)]

@@ -138,6 +138,56 @@ done
     assert_eq!(counts, [1, 2, 0, 0]);
 }
 
+/// An archive of these files.
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    contract::pack::files::write(&mut bytes, files.iter().map(|(name, text)| Ok(((*name).to_owned(), text)))).unwrap();
+    bytes
+}
+
+#[test]
+fn the_files_of_an_archive_are_items_with_names() {
+    let bucket = Bucket::default();
+    let bytes = archive(&[("a b", "1"), ("d/é", ""), ("c", "3\n"), ("e", "4")]);
+    let mut settings = range(&bucket, Format::Files, "", 4, 2);
+    bucket.put("bu1/input/s/j", 7, &bytes);
+    let cat = program("cat; echo $DESKGRID_INDEX of $DESKGRID_COUNT: $DESKGRID_NAME");
+    assert_eq!(compute(&settings, Some(&cat), &bucket), Ok(Done::Recorded));
+    assert_eq!(ends(&bucket, &settings), ["10 of 4: a b\n", "1 of 4: d/é\n"]);
+    let starts = contract::pack::files::starts(settings.work.pack.as_ref().unwrap(), &bytes[..]).unwrap();
+    let span = Span { offset: starts[1], length: starts[2] - starts[1] };
+    settings.work = Work { span: Some(span), ..settings.work.of_range(2) };
+    assert_eq!(compute(&settings, Some(&cat), &bucket), Ok(Done::Recorded));
+    assert_eq!(ends(&bucket, &settings), ["3\n2 of 4: c\n", "43 of 4: e\n"]);
+    assert_eq!(bucket.parts.take(), [span]);
+}
+
+#[test]
+fn a_file_is_computed_as_if_it_were_submitted_alone() {
+    let bucket = Bucket::default();
+    let settings = range(&bucket, Format::Files, "", 3, 3);
+    bucket.put("bu1/input/s/j", 7, &archive(&[("a.txt", "one"), ("b.json", "two"), ("c.csv", "id,kind\n")]));
+    assert_eq!(compute(&settings, None, &bucket), Ok(Done::Recorded));
+    let ends = ends(&bucket, &settings);
+    assert!(ends[0].contains(r#""payload":"one""#), "{ends:?}");
+    assert!(ends[1].starts_with("malformed-input: ") && ends[2].starts_with("malformed-input: "), "{ends:?}");
+}
+
+#[test]
+fn an_archive_that_is_not_what_the_pack_says_fails_its_items() {
+    for (files, items, expected) in [
+        (&[("a", "1"), ("b", "2"), ("c", "3")][..], 2, "pack-mismatch: the input has 3 files"),
+        (&[("a", "1")], 2, "item-missing: the pack has 2 items of 1 files, but its input has 1 files"),
+        (&[("a", "1"), ("a", "2")], 2, "malformed-archive: the archive has two files with the name \"a\""),
+    ] {
+        let bucket = Bucket::default();
+        let settings = range(&bucket, Format::Files, "", items, items);
+        bucket.put("bu1/input/s/j", 7, &archive(files));
+        assert_eq!(compute(&settings, None, &bucket), Ok(Done::Recorded));
+        assert!(ends(&bucket, &settings)[1].starts_with(expected), "{:?}", ends(&bucket, &settings));
+    }
+}
+
 #[test]
 fn a_range_with_a_part_of_the_input_reads_that_part() {
     let bucket = Bucket::default();

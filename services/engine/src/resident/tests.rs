@@ -23,7 +23,9 @@ fn compute(program: &Program, items: &[&str]) -> Vec<Result<String, String>> {
         let residents = Residents::default();
         let mut results = Vec::new();
         for (index, item) in (0..).zip(items) {
-            let computed = residents.compute(program, &common, item.as_bytes(), Share { index, count: 9 }, None).await;
+            let name = item.strip_prefix("file ");
+            let position = Position { share: Share { index, count: 9 }, name };
+            let computed = residents.compute(program, &common, item.as_bytes(), position, None).await;
             let text = |output: Output| format!("{} {}", output.content_type, String::from_utf8_lossy(&output.bytes));
             results.push(computed.map(text).map_err(|failure| format!("{} {failure}", failure.permanent)));
         }
@@ -40,6 +42,8 @@ fn one_process_answers_one_item_after_another() {
     assert_eq!(compute(&program, &["a", "", "c\n\nd"]), expected.map(|text| Ok(text.to_owned())));
     let program = shell("printf '{\"length\":%d,\"content_type\":\"x/y\"}\\n%s' ${#header} \"$header\"");
     assert_eq!(compute(&program, &["a"]), [Ok(r#"x/y {"index":0,"count":9,"length":1}"#.to_owned())]);
+    let file = r#"x/y {"index":0,"count":9,"name":"a\"/b","length":9}"#;
+    assert_eq!(compute(&program, &["file a\"/b"]), [Ok(file.to_owned())]);
 }
 
 #[test]

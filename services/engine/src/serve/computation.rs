@@ -32,6 +32,7 @@ use crate::{
     item::{compute_with_kernel, record_of, retry_pause},
     log::LogTail,
     process,
+    program::Position,
     socket::Request,
     store::Objects,
 };
@@ -144,10 +145,10 @@ impl<'c, O: Objects> Computation<'c, O> {
         let timeout_secs = work.resources.timeout_secs.unwrap_or(self.settings.business.engine.timeout_secs);
         let computed = match (&self.container, folder) {
             (Some(container), Some(folder)) => {
-                let Share { index, count } = items.share(index);
+                let Position { share: Share { index, count }, name } = items.position(index);
                 let common = folder.path().file_name().unwrap_or_default().into();
                 let program = self.settings.business.engine.program.clone();
-                let request = Request { index, count, common, program, timeout_secs };
+                let request = Request { index, count, name: name.map(str::to_owned), common, program, timeout_secs };
                 let ended = container.compute(&request, &items.input(index)?, log, seconds).await;
                 ended.map_err(|failure| items.located(index, failure))
             }

@@ -257,8 +257,14 @@ mod tests {
                 socket::write(&mut stream, &result, b"1").await.unwrap();
             }
         };
-        let request =
-            Request { index: 0, count: 1, common: PathBuf::new(), program: Default::default(), timeout_secs: 60 };
+        let request = Request {
+            index: 0,
+            count: 1,
+            name: None,
+            common: PathBuf::new(),
+            program: Default::default(),
+            timeout_secs: 60,
+        };
         let computed = async {
             let container = Container::start(folder.path()).await.unwrap();
             container.compute(&request, b"", &LogTail::new(1, "s", "j", 0), &mut 0.0).await

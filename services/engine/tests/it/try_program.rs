@@ -37,6 +37,9 @@ fn the_result_is_standard_output_or_the_file() {
     assert_eq!(log, "chatter\n");
     assert_eq!(shell(&[], "echo $DESKGRID_INDEX/$DESKGRID_COUNT; test -d $DESKGRID_COMMON", b"").1, "0/1\n");
     assert_eq!(shell(&[], "true", b"unread").1, "");
+    let mut named = engine(&["try", "--", "sh", "-c", "echo $DESKGRID_NAME"]);
+    named.env("DESKGRID_NAME", "a/b.json");
+    assert_eq!(run(named, b"").stdout, b"a/b.json\n");
 }
 
 #[test]

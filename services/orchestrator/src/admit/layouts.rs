@@ -9,12 +9,12 @@ use anyhow::Context as _;
 use cloud::storage::{Properties, Written};
 use contract::{
     Identity, labels,
-    message::Work,
+    message::{Refusal, Work},
     object,
-    pack::{Format, Layout, Pack, Starts},
+    pack::{Format, Layout, Pack, Starts, files},
 };
 
-use crate::base::Base;
+use crate::{admit::error::AdmitError, base::Base};
 
 /// Layouts that are kept in memory, and all the starts of their ranges. With more, all are read once more.
 const LAYOUTS_MAX: usize = 1000;
@@ -67,18 +67,29 @@ impl Layouts {
     }
 
     /// The layout of a pack whose object has so many bytes. Lines of a large one are read once, so that each range reads
-    /// its part and not the whole.
+    /// its part and not the whole; an archive is read whatever its size, so that a damaged one is refused.
     ///
     /// # Errors
-    /// When the object cannot be read.
-    pub(crate) async fn compute(&self, work: &Work, pack: Pack, size: i64) -> anyhow::Result<Layout> {
+    /// When the object cannot be read; a refusal of an archive that cannot be a pack.
+    pub(super) async fn compute(&self, work: &Work, pack: Pack, size: i64) -> Result<Layout, AdmitError> {
         let Identity { bucket, object, generation, .. } = &work.identity;
         let mut layout = Layout { pack, starts: Vec::new() };
-        if layout.pack.format == Format::Lines
-            && layout.pack.ranges().len() > 1
-            && size >= PARTS_FROM
+        let has_parts = layout.pack.ranges().len() > 1 && size >= PARTS_FROM;
+        let is_archive = layout.pack.format == Format::Files;
+        if (is_archive || (layout.pack.format == Format::Lines && has_parts))
             && let Some(mut contents) = self.base.store.open_generation(bucket, object, Some(*generation)).await?
         {
+            if is_archive {
+                let pack = layout.pack.clone();
+                let read = move || contents.read_blocking(|archive| files::starts(&pack, archive));
+                let read = tokio::task::spawn_blocking(read).await.context("read an archive")?;
+                let starts = read?.map_err(|why| {
+                    let (message, work) = (format!("the archive {why}"), Some(Box::new(work.clone())));
+                    AdmitError::Refused(Refusal { code: "malformed-archive", message, work })
+                })?;
+                layout.starts = if has_parts { starts } else { Vec::new() };
+                return Ok(layout);
+            }
             let mut starts = Starts::new(&layout.pack);
             while let Some(bytes) = contents.next().await.transpose()? {
                 starts.push(&bytes);

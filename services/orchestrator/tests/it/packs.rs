@@ -7,7 +7,7 @@ use contract::{
     message::Work,
     object,
     outcome::State as Ended,
-    pack::{Counts, Format, Layout, Pack, Span},
+    pack::{Counts, Format, Layout, Pack, Span, files},
 };
 use serde_json::json;
 
@@ -250,6 +250,67 @@ fn a_compressed_pack_is_refused_before_it_has_a_layout() {
     assert_eq!(outcome.reason.message, contract::pack::COMPRESSED);
     let layout = object::layout("bu1", "s1", "pack", work.identity.generation);
     assert!(!fixture.state().objects.contains_key(&layout) && fixture.state().creations.is_empty());
+    process.terminate().unwrap();
+}
+
+/// An archive of so many files, each of so many bytes.
+fn archive(files: usize, size: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let file = |number| Ok((format!("d/{number}.txt"), vec![b'g'; size + number]));
+    files::write(&mut bytes, (0..files).map(file)).unwrap();
+    bytes
+}
+
+fn check_archive(contents: Vec<u8>, expected: &str) {
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["refused the upload"]);
+    let work = fixture.submit_to("s1", "pack", "", 0, |work| {
+        work.pack = Some(Pack { format: Format::Files, ..pack(4) });
+    });
+    fixture.change(|state| {
+        let input = state.objects.get_mut(&work.identity.object).unwrap();
+        input.contents = contents.into();
+    });
+    fixture.publish_work(&work);
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait_until_done();
+    let outcome = outcome(&fixture, &work);
+    assert_eq!((outcome.state, outcome.reason.code.as_str()), (Ended::Refused, "malformed-archive"));
+    assert!(outcome.reason.message.contains(expected), "{}", outcome.reason.message);
+    let (layout, state) = (object::layout("bu1", "s1", "pack", work.identity.generation), fixture.state());
+    assert!(!state.objects.contains_key(&layout) && state.creations.is_empty());
+    assert!(state.objects.contains_key(&work.identity.object), "the input is kept");
+    drop(state);
+    process.terminate().unwrap();
+}
+
+#[test]
+fn an_archive_that_cannot_be_a_pack_is_refused_before_it_has_a_layout() {
+    let whole = archive(4, 600);
+    check_archive(whole[..whole.len() - 2048].to_vec(), "the archive is cut off at \"d/3.txt\"");
+    check_archive(whole[..2048].to_vec(), "is cut off at \"d/1.txt\"");
+    check_archive(archive(3, 1), "has 3 files, but the pack describes 4");
+    check_archive(b"{}".to_vec(), "is not a tar archive");
+}
+
+#[test]
+fn each_range_of_a_large_pack_of_files_reads_its_part() {
+    let fixture = Fixture::new();
+    let bytes = archive(9, 4_000_000);
+    let text: &'static str = String::from_utf8(bytes.clone()).unwrap().leak();
+    let pack = Pack { format: Format::Files, ..pack(9) };
+    let work = fixture.submit_to("s1", "pack", text, 1, |work| work.pack = Some(pack.clone()));
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait_until_done();
+    let outcomes = fixture.outcomes();
+    for range in ranges(&work) {
+        let Span { offset, length } = outcomes[&range.outcome()].work.as_ref().unwrap().span.unwrap();
+        let part = &bytes[usize::try_from(offset).unwrap()..usize::try_from(offset + length).unwrap()];
+        let mut names = Vec::new();
+        files::read(part, true, |file| names.push(file.name)).unwrap();
+        let first = range.identity.first.unwrap();
+        assert_eq!(names, (first..9).take(2).map(|number| format!("d/{number}.txt")).collect::<Vec<_>>());
+    }
     process.terminate().unwrap();
 }
 

@@ -63,6 +63,7 @@ pub fn content_type(name: &str) -> &'static str {
         "xml" => "application/xml",
         "yaml" | "yml" => "application/yaml",
         "toml" => "application/toml",
+        "tar" => "application/x-tar",
         "gz" => "application/gzip",
         "zip" => "application/zip",
         "parquet" => "application/vnd.apache.parquet",

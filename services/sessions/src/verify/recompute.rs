@@ -159,10 +159,11 @@ fn compute(
     threads: usize,
 ) -> Vec<Result<Priced, Refusal>> {
     let refused = || Refusal { code: "item-missing", message: "it has no such item, or none to price".to_owned() };
-    let priced = |bytes: &[u8], share| match kernel::asked(bytes, &work.identity.object, content_type(&work.job)) {
+    let price = |bytes: &[u8], name: &str, content_type: &str, share| match kernel::asked(bytes, name, content_type) {
         Some(format) => kernel::price(kernel::Input { bytes, format, market }, share, threads),
         None => Err(refused()),
     };
+    let priced = |bytes: &[u8], share| price(bytes, &work.identity.object, content_type(&work.job), share);
     let Some((pack, range)) = work.pack.as_ref().zip(work.range()) else {
         return items.map(|_| priced(input, Share::ALL)).collect();
     };
@@ -179,6 +180,19 @@ fn compute(
                         .get(rows)
                         .filter(|lines| !lines.is_empty())
                         .map_or_else(|| Err(refused()), |lines| priced(&lines.concat(), Share::ALL))
+                })
+                .collect()
+        }
+        Format::Files => {
+            let mut files = Vec::new();
+            // What is found before an error is compared.
+            let _ = pack::files::read(input, false, |file| files.push(file));
+            items
+                .map(|index| {
+                    let file = files.get(index as usize).ok_or_else(refused)?;
+                    let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
+                    let contents = input.get(at(file.contents.start)..at(file.contents.end)).ok_or_else(refused)?;
+                    price(contents, &file.name, "", Share::ALL)
                 })
                 .collect()
         }
@@ -257,6 +271,17 @@ mod tests {
         };
         assert_eq!(compare(&lines, "o", &of_lines, text.as_bytes(), None, 2), []);
         assert_eq!(compare(&lines, "o", &of_lines, text.replace("\"y\"", "\"z\"").as_bytes(), None, 2).len(), 1);
+        let files = range_of(Format::Files, 2);
+        let archive = |files: [(&str, String); 2]| {
+            let mut bytes = Vec::new();
+            pack::files::write(&mut bytes, files.map(|(name, text)| Ok((name.to_owned(), text)))).unwrap();
+            bytes
+        };
+        let bytes = archive([("x.json", line("x")), ("y.json", line("y"))]);
+        let of_files = (0..).zip(compute(&files, 0..2, &bytes, None, 1)).map(|(index, priced)| (index, priced.unwrap().bytes.into())).collect();
+        assert_eq!(compare(&files, "o", &of_files, &bytes, None, 2), []);
+        let changed = archive([("x.json", line("x")), ("y.json", line("z"))]);
+        assert_eq!(compare(&files, "o", &of_files, &changed, None, 2).len(), 1);
         let single = testing::work("bu1", "s", "t.csv");
         let computed =
             compute(&single, [0].into_iter(), TABLE.as_bytes(), Some(MARKET.as_bytes()), 1).remove(0).unwrap();
