@@ -68,6 +68,8 @@ class Outcome:
     attempt: int = 0
     #: Seconds that it was computed, when it is known.
     seconds: float | None = None
+    #: The name of its file, in a pack of files.
+    name: str = ""
     #: Its result.
     result: bytes | None = field(default=None, repr=False)
 
@@ -329,6 +331,7 @@ def outcomes_of(frame: Frame) -> Iterator[Outcome]:
             log=item.get("log_tail") or "",
             attempt=attempt,
             seconds=item.get("seconds"),
+            name=item.get("name") or "",
             result=result,
         )
 

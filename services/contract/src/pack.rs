@@ -289,6 +289,9 @@ impl Counts {
 pub struct Item {
     /// Its position in the pack, from 0.
     pub index: u32,
+    /// The name of its file, in a pack of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// How it ended.
     pub state: State,
     /// Why it has no result.
@@ -316,7 +319,24 @@ fn is_zero(number: &u32) -> bool {
 impl Item {
     /// An item without a result.
     pub fn without_result(index: u32, state: State, reason: Reason) -> Self {
-        Self { index, state, reason: Some(reason), log_tail: None, row_errors: 0, seconds: None, result: None }
+        let (name, log_tail, seconds, result) = (None, None, None, None);
+        Self { index, name, state, reason: Some(reason), log_tail, row_errors: 0, seconds, result }
+    }
+
+    /// Its index and the name of its file, for people: `3` or `3 (a/b.json)`.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} ({name})", self.index),
+            None => self.index.to_string(),
+        }
+    }
+
+    /// What tells it from the items of other jobs: `JOB[3]` or `JOB/a/b.json`.
+    pub fn path(&self, job: &str) -> String {
+        match &self.name {
+            Some(name) => format!("{job}/{name}"),
+            None => format!("{job}[{}]", self.index),
+        }
     }
 }
 
@@ -376,6 +396,11 @@ impl ItemResult {
 /// The bytes that a result, or the log of an item, may have in an outcome of so many items.
 pub fn inline_max(limit: usize, items: usize) -> usize {
     limit.min(SHARED_BYTES / items.max(1))
+}
+
+/// The bytes that the result of an item may have in an outcome of so many items; the name of its file is one of them.
+pub fn inline_result_max(items: usize, name: Option<&str>) -> usize {
+    inline_max(INLINE_RESULT_MAX, items).saturating_sub(name.map_or(0, str::len))
 }
 
 /// What an engine records while it computes a range: `output/.../N.json`, N from 0 without a gap, each written once.

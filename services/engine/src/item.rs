@@ -25,8 +25,8 @@ pub(crate) fn record_of(
 ) -> Option<Item> {
     let seconds = Some((seconds * 1e6).round() / 1e6);
     let Err(failure) = ended else {
-        let (state, reason, log_tail, row_errors, result) = (State::Succeeded, None, None, 0, None);
-        return Some(Item { index, state, reason, log_tail, row_errors, seconds, result });
+        let (name, state, reason, log_tail, result) = (None, State::Succeeded, None, None, None);
+        return Some(Item { index, name, state, reason, log_tail, row_errors: 0, seconds, result });
     };
     let log_tail = Some(log.text()).filter(|text| !text.is_empty());
     log.line(&failure.to_string());

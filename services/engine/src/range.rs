@@ -20,7 +20,7 @@ use std::{
 use anyhow::Context as _;
 use contract::{
     outcome::{Reason, State},
-    pack::{INLINE_RESULT_MAX, ITEM_LOG_MAX, Item, inline_max},
+    pack::{ITEM_LOG_MAX, Item, inline_max},
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -101,7 +101,7 @@ pub async fn run(
     let recorder = Recorder {
         objects,
         settings,
-        inline_max: inline_max(INLINE_RESULT_MAX, range.len()),
+        len: range.len(),
         next: u32::try_from(parts.len()).unwrap_or(u32::MAX),
         recorded: &recorded,
     };
@@ -314,7 +314,8 @@ impl Computation<'_> {
     }
 
     /// Gives the recorder how an item ended, when it has room for it.
-    async fn record(&self, ended: Ended) {
+    async fn record(&self, mut ended: Ended) {
+        ended.item.name = self.items.position(ended.item.index).name.map(str::to_owned);
         let bytes = u32::try_from(ended.size().min(BUFFER_MAX)).unwrap_or(u32::MAX);
         if let Ok(permit) = self.budget.clone().acquire_many_owned(bytes).await {
             // The recorder ends early only when it fails, and then this is dropped.

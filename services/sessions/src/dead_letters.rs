@@ -248,6 +248,12 @@ impl Replayer {
                 Format::Table => kernel::table::rows(&contents),
                 Format::Lines => pack::lines(&contents).count(),
                 Format::Whole => pack.items as usize,
+                Format::Files => {
+                    let mut files = 0;
+                    let read = pack::files::read(&contents[..], false, |_| files += 1);
+                    read.map_err(|why| anyhow::anyhow!("the archive {why}"))?;
+                    files
+                }
             };
             pack.items = Pack::items_for(rows, pack.rows_per_item).context("count the items of the corrected pack")?;
             pack.check().map_err(anyhow::Error::msg).context("use the corrected pack")?;

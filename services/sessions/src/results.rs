@@ -45,7 +45,7 @@ pub const SUMMED: &str = "value";
 pub struct Row {
     /// Session.
     pub session: String,
-    /// Job id.
+    /// Job id; of a pack of files, with `/` and the name of the file after it.
     pub job: String,
     /// The part of the Job: a trade's id, or the index of an item; empty when there is only one.
     pub row: String,
@@ -158,7 +158,7 @@ async fn parts(
         Some(work) if !outcome.items.is_empty() => work,
         Some(work) if outcome.state == State::Succeeded => {
             if let Some(result) = &outcome.result {
-                return Ok(vec![inline_rows(work, "", result)]);
+                return Ok(vec![inline_rows(&work.session, &work.job, "", result)]);
             }
             let of_task = |(task, name): (usize, String)| {
                 (if work.is_split_request() { task.to_string() } else { String::new() }, name)
@@ -181,7 +181,10 @@ async fn parts(
 
 /// The rows of an item of a pack. `body` is its result in an object: absent when it is too large, `None` when it is gone.
 fn item_rows(work: &Work, item: &Item, body: Option<&Option<Bytes>>) -> Vec<Row> {
-    let (session, job, index) = (&work.session, &work.job, item.index.to_string());
+    // A file of a pack is as a Job of its own.
+    let (session, index) =
+        (&work.session, item.name.as_ref().map_or_else(|| item.index.to_string(), |_| String::new()));
+    let job = &item.name.as_ref().map_or_else(|| work.job.clone(), |_| item.path(&work.job));
     let body: &[u8] = match (&item.result, body) {
         (None, _) => {
             let error = item.reason.as_ref().map(|reason| described(item.state, reason)).unwrap_or_default();
@@ -192,18 +195,18 @@ fn item_rows(work: &Work, item: &Item, body: Option<&Option<Bytes>>) -> Vec<Row>
         }
         (Some(ItemResult::Object { object, .. }), Some(None)) => return vec![gone(session, job, &index, object)],
         (Some(ItemResult::Object { .. }), Some(Some(body))) => body,
-        (Some(result), _) => return inline_rows(work, &index, result),
+        (Some(result), _) => return inline_rows(session, job, &index, result),
     };
     rows(session, job, &index, i64::try_from(body.len()).unwrap_or(i64::MAX), body)
 }
 
 /// The rows of a result that the outcome holds itself.
-fn inline_rows(work: &Work, item: &str, result: &ItemResult) -> Vec<Row> {
+fn inline_rows(session: &str, job: &str, item: &str, result: &ItemResult) -> Vec<Row> {
     match result.bytes() {
-        Some(body) => rows(&work.session, &work.job, item, i64::try_from(body.len()).unwrap_or(i64::MAX), &body),
+        Some(body) => rows(session, job, item, i64::try_from(body.len()).unwrap_or(i64::MAX), &body),
         None => {
             let error = Some("the result in the outcome is damaged: it is not base64".to_owned());
-            vec![Row { error, ..row(&work.session, &work.job, item, "") }]
+            vec![Row { error, ..row(session, job, item, "") }]
         }
     }
 }
@@ -246,9 +249,20 @@ fn failed(business: &Business, outcome: &Outcome, outcome_object: &str) -> Row {
     Row { error: Some(described(outcome.state, &outcome.reason)), ..row(&session, &job, "", "") }
 }
 
-/// Joins the parts of a Job: their rows in turn, and one sum over their portfolios, which names what is not in it.
-/// Trades have independent random streams, so the squares of the standard errors add up.
+/// Joins the parts of a Job: their rows in turn, and one sum over their portfolios, which names what is not in it. Each
+/// file of a pack has a sum of its own.
 pub fn join(parts: Vec<Vec<Row>>) -> Vec<Row> {
+    let mut jobs = parts.iter().flatten().map(|row| &row.job);
+    let first = jobs.next();
+    if jobs.all(|job| Some(job) == first) {
+        return join_job(parts);
+    }
+    let of_files = parts.iter().flat_map(|part| part.chunk_by(|one, other| one.job == other.job));
+    of_files.flat_map(|rows| join_job(vec![rows.to_vec()])).collect()
+}
+
+/// Joins the parts of one table. Trades have independent random streams, so the squares of the standard errors add up.
+fn join_job(parts: Vec<Vec<Row>>) -> Vec<Row> {
     let (count, mut lost) = (parts.len(), 0);
     let (mut priced, mut failed) = (BTreeSet::new(), BTreeSet::new());
     for rows in &parts {

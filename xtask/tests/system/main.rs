@@ -21,6 +21,7 @@ mod emulator;
 mod endings;
 mod engine_steps;
 mod environments;
+mod files;
 mod goodbye;
 mod images;
 mod isolation;

@@ -229,7 +229,7 @@ async fn log_tails(
         let Some(outcome) = outcome else { continue };
         let of_item = |item: &&Item| args.item.is_none_or(|wanted| wanted == item.index);
         let items = outcome.items.iter().filter(of_item);
-        let items = items.filter_map(|item| Some((format!("{}[{}]", job.job, item.index), item.log_tail.clone()?)));
+        let items = items.filter_map(|item| Some((item.path(&job.job), item.log_tail.clone()?)));
         let before = tails.len();
         tails.extend(items);
         if tails.len() > before {

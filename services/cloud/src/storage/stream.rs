@@ -259,6 +259,23 @@ impl Store {
         Self::send_read(request, bucket, object).await
     }
 
+    /// Opens a part of one generation of an object: `length` bytes from `offset`; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn open_part(
+        &self,
+        bucket: &str,
+        object: &str,
+        generation: i64,
+        offset: u64,
+        length: u64,
+    ) -> anyhow::Result<Option<Contents>> {
+        let request = self.storage.read_object(full(bucket), object).set_generation(generation);
+        let request = request.set_read_range(ReadRange::segment(offset, length));
+        Self::send_read(request, bucket, object).await
+    }
+
     /// Reads a part of one generation of an object: `length` bytes from `offset`; `None` when it does not exist.
     ///
     /// # Errors
@@ -271,9 +288,9 @@ impl Store {
         offset: u64,
         length: u64,
     ) -> anyhow::Result<Option<(Object, Bytes)>> {
-        let request = self.storage.read_object(full(bucket), object).set_generation(generation);
-        let request = request.set_read_range(ReadRange::segment(offset, length));
-        let Some(mut contents) = Self::send_read(request, bucket, object).await? else { return Ok(None) };
+        let Some(mut contents) = self.open_part(bucket, object, generation, offset, length).await? else {
+            return Ok(None);
+        };
         contents.object.size = i64::try_from(length).unwrap_or(i64::MAX);
         let bytes = contents.all(usize::MAX).await?.unwrap_or_default();
         Ok(Some((contents.object, bytes)))

@@ -30,35 +30,35 @@ impl Outcome {
         let counts = Counts::of(&self.items);
         let total = counts.total();
         let unsuccessful = self.items.iter().filter(|item| item.state != State::Succeeded);
-        let first = unsuccessful.filter_map(|item| Some((item.index, item.reason.as_ref()?))).next();
+        let first = unsuccessful.filter_map(|item| Some((item.label(), item.reason.as_ref()?))).next();
         (self.state, self.reason) = match first {
             None => (
                 State::Succeeded,
                 Reason { code: "completed".to_owned(), message: format!("all {total} items have a result") },
             ),
             // A range is cancelled when nothing worse happened to one of its items.
-            Some((index, reason)) if counts.failed == 0 => (
+            Some((item, reason)) if counts.failed == 0 => (
                 State::Cancelled,
                 Reason {
                     code: reason.code.clone(),
                     message: format!(
-                        "{} of {total} items are cancelled, first item {index}: {}",
+                        "{} of {total} items are cancelled, first item {item}: {}",
                         counts.cancelled, reason.message
                     ),
                 },
             ),
             Some(_) => {
                 let failed = self.items.iter().find(|item| !matches!(item.state, State::Succeeded | State::Cancelled));
-                let (index, reason) =
-                    failed.and_then(|item| Some((item.index, item.reason.clone()?))).unwrap_or_default();
+                let (item, reason) =
+                    failed.and_then(|item| Some((item.label(), item.reason.clone()?))).unwrap_or_default();
                 let message =
-                    format!("{} of {total} items failed, first item {index}: {}", counts.failed, reason.message);
+                    format!("{} of {total} items failed, first item {item}: {}", counts.failed, reason.message);
                 (State::Failed, Reason { code: reason.code, message })
             }
         };
     }
 
-    /// As an outcome for each item of a range, whose job has the name `JOB[INDEX]`; of a single input, itself.
+    /// As an outcome for each item of a range, whose job has the name of [`Item::path`]; of a single input, itself.
     pub fn by_item(&self) -> Vec<Self> {
         let mut this = self.clone();
         let items = std::mem::take(&mut this.items);
@@ -67,11 +67,11 @@ impl Outcome {
         }
         let of_item = |item: Item| {
             let mut outcome = Self { state: item.state, ..this.clone() };
+            if let Some(work) = &mut outcome.work {
+                work.job = item.path(&work.job);
+            }
             outcome.reason = item.reason.unwrap_or_default();
             (outcome.log_tail, outcome.row_errors) = (item.log_tail.or(outcome.log_tail), item.row_errors);
-            if let Some(work) = &mut outcome.work {
-                work.job = format!("{}[{}]", work.job, item.index);
-            }
             outcome
         };
         items.into_iter().map(of_item).collect()

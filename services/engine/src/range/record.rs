@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cloud::storage::{Properties, Written};
 use contract::{
     message::Work,
-    pack::{Item, ItemResult, Part, SCHEMA},
+    pack::{Item, ItemResult, Part, SCHEMA, inline_result_max},
 };
 use futures::future::try_join_all;
 use tokio::{
@@ -48,7 +48,8 @@ impl Ended {
     /// Its size in memory, about.
     pub fn size(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| output.bytes.len());
-        RECORD_BYTES + output + self.item.log_tail.as_ref().map_or(0, String::len)
+        let texts = [&self.item.name, &self.item.log_tail].into_iter().flatten();
+        RECORD_BYTES + output + texts.map(String::len).sum::<usize>()
     }
 }
 
@@ -70,8 +71,8 @@ pub struct Recorder<'r, O> {
     pub objects: &'r O,
     /// Names of the objects, and the name of this pod.
     pub settings: &'r Settings,
-    /// Limit of a result inside a part, in bytes.
-    pub inline_max: usize,
+    /// Number of items of the range.
+    pub len: usize,
     /// Number of the next part.
     pub next: u32,
     /// Items that are recorded.
@@ -153,17 +154,17 @@ impl<O: Objects> Recorder<'_, O> {
         }
     }
 
-    fn is_large(&self, output: &Output) -> bool {
-        output.bytes.len() > self.inline_max
+    fn is_large(&self, item: &Item, output: &Output) -> bool {
+        output.bytes.len() > inline_result_max(self.len, item.name.as_deref())
     }
 
     /// Writes the large results into one object, if there are any. `None` also when a pod wrote such an object and
     /// ended before its part: then they are recorded with the next part.
     async fn write_data(&self, number: u32, ended: &[Ended]) -> anyhow::Result<Option<Data>> {
-        let large = ended.iter().filter_map(|one| Some((one.item.index, one.output.as_ref()?)));
+        let outputs = ended.iter().filter_map(|one| Some((&one.item, one.output.as_ref()?)));
         let (mut bytes, mut offsets) = (Vec::new(), std::collections::BTreeMap::new());
-        for (index, output) in large.filter(|(_, output)| self.is_large(output)) {
-            offsets.insert(index, bytes.len() as u64);
+        for (item, output) in outputs.filter(|(item, output)| self.is_large(item, output)) {
+            offsets.insert(item.index, bytes.len() as u64);
             bytes.extend_from_slice(&output.bytes);
         }
         if bytes.is_empty() {
@@ -186,7 +187,7 @@ impl<O: Objects> Recorder<'_, O> {
     fn item(&self, ended: &Ended, data: Option<&Data>) -> Option<Item> {
         let Some(output) = &ended.output else { return Some(ended.item.clone()) };
         let content_type = output.content_type.clone();
-        let result = if self.is_large(output) {
+        let result = if self.is_large(&ended.item, output) {
             let Data { object, generation, offsets } = data?;
             let (offset, length) = (*offsets.get(&ended.item.index)?, output.bytes.len() as u64);
             ItemResult::Object { object: object.clone(), generation: *generation, offset, length, content_type }

@@ -65,6 +65,7 @@ fn put_part(bucket: &Bucket, settings: &Settings, number: u32, pod: &str, items:
 fn encoded(pod: &str, items: &[(u32, &str)], begun: &[u32]) -> Vec<u8> {
     let item = |(index, text): &(u32, &str)| Item {
         index: *index,
+        name: None,
         state: State::Succeeded,
         reason: None,
         log_tail: None,
@@ -154,6 +155,8 @@ fn the_files_of_an_archive_are_items_with_names() {
     let cat = program("cat; echo $DESKGRID_INDEX of $DESKGRID_COUNT: $DESKGRID_NAME");
     assert_eq!(compute(&settings, Some(&cat), &bucket), Ok(Done::Recorded));
     assert_eq!(ends(&bucket, &settings), ["10 of 4: a b\n", "1 of 4: d/é\n"]);
+    let names: Vec<_> = items(&bucket, &settings).into_values().map(|item| item.name.unwrap()).collect();
+    assert_eq!(names, ["a b", "d/é"]);
     let starts = contract::pack::files::starts(settings.work.pack.as_ref().unwrap(), &bytes[..]).unwrap();
     let span = Span { offset: starts[1], length: starts[2] - starts[1] };
     settings.work = Work { span: Some(span), ..settings.work.of_range(2) };

@@ -12,7 +12,7 @@ use contract::{
     config::Results,
     message::Work,
     outcome::{Reason, State, row_errors},
-    pack::{INLINE_RESULT_MAX, ITEM_LOG_MAX, Item, ItemResult, inline_max},
+    pack::{ITEM_LOG_MAX, Item, ItemResult, inline_max, inline_result_max},
 };
 use kernel::Share;
 use tokio::{
@@ -94,7 +94,7 @@ impl<'c, O: Objects> Computation<'c, O> {
     pub(super) async fn compute(&self, range: &Range, index: u32, threads: usize) -> Computed {
         range.begin();
         let mut seconds = 0.0;
-        let item = match &range.work {
+        let mut item = match &range.work {
             Ok(work) => self.try_until_ended(range, work, index, threads, &mut seconds).await,
             Err(failure) => {
                 tracing::error!("{failure}");
@@ -102,6 +102,7 @@ impl<'c, O: Objects> Computation<'c, O> {
                 Item::without_result(index, State::Failed, reason)
             }
         };
+        item.name = range.file(index).map(str::to_owned);
         // A record has no keys that JSON cannot have; without a record, its item has failed for the orchestrator.
         Computed { record: serde_json::to_vec(&item).unwrap_or_default().into(), seconds }
     }
@@ -177,7 +178,7 @@ impl<'c, O: Objects> Computation<'c, O> {
         seconds: f64,
     ) -> Result<Stored, Failure> {
         let (row_errors, content_type) = (output.row_errors(), output.content_type.clone());
-        let is_small = output.bytes.len() <= inline_max(INLINE_RESULT_MAX, range.len);
+        let is_small = output.bytes.len() <= inline_result_max(range.len, range.file(index));
         if is_small && self.settings.business.results == Results::Auto {
             return Ok(Stored { result: ItemResult::inline(&output.bytes, &content_type), row_errors });
         }

@@ -91,6 +91,11 @@ impl Range {
         self.ahead.take();
     }
 
+    /// The name of an item's file, in a pack of files that was read.
+    pub(super) fn file(&self, index: u32) -> Option<&str> {
+        self.loaded.get()?.items.position(index).name
+    }
+
     /// The items, read and cut once.
     ///
     /// # Errors

@@ -92,12 +92,16 @@ struct EventRow {
 struct Items {
     states: Vec<(&'static str, u32)>,
     failed: Vec<ItemRow>,
+    /// They are files.
+    has_names: bool,
     left_out: usize,
 }
 
 #[derive(Serialize)]
 struct ItemRow {
     index: u32,
+    /// Of a file.
+    name: String,
     state: &'static str,
     code: String,
     message: String,
@@ -386,11 +390,13 @@ fn items(detail: &Detail) -> Items {
     let failed = detail.failed_items.iter().map(|item| {
         let reason = item.reason.clone().unwrap_or_default();
         let log = item.log_tail.iter().flat_map(|log| log.lines()).last().map(plain).unwrap_or_default();
-        ItemRow { index: item.index, state: item.state.as_str(), code: reason.code, message: reason.message, log }
+        let (index, name, state) = (item.index, item.name.clone().unwrap_or_default(), item.state.as_str());
+        ItemRow { index, name, state, code: reason.code, message: reason.message, log }
     });
     Items {
         states: states.into_iter().flatten().collect(),
         failed: failed.collect(),
+        has_names: detail.failed_items.iter().any(|item| item.name.is_some()),
         left_out: detail.failed_items_left_out,
     }
 }

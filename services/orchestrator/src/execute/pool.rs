@@ -32,7 +32,7 @@ use crate::{
     hooks::Step,
     settle::{
         outcome::completed,
-        ranges::earlier_items,
+        ranges::{earlier_items, set_names},
         record::{Records, set_origin},
     },
 };
@@ -218,6 +218,7 @@ impl Pool {
     ) -> anyhow::Result<()> {
         let started = ended.started.and_then(|at| self.began.1.checked_add(SignedDuration::try_from(at).ok()?).ok());
         let mut outcome = outcome(work, ended, earlier_items(&self.base, work).await?);
+        set_names(&self.base, work, &mut outcome).await?;
         set_origin(&mut outcome, origin);
         let times = &mut outcome.timestamps;
         (times.started, times.finished, times.settled) = (started, Some(finished), Some((self.base.clock)()));

@@ -1,10 +1,11 @@
 //! What the engine recorded of the items of a range, and the outcome that follows from it.
 
+use anyhow::Context as _;
 use contract::{
-    Outcome,
+    Identity, Outcome,
     message::Work,
     outcome::State,
-    pack::{self, Item, Part, recorded},
+    pack::{self, Format, Item, Part, files, recorded},
 };
 
 use crate::{base::Base, settle::ended::previous};
@@ -42,6 +43,38 @@ pub(crate) async fn set_items(base: &Base, work: &Work, parts: &[Part], outcome:
     let Some(range) = work.range() else { return Ok(()) };
     let mut items: Vec<Item> = recorded(parts).into_values().cloned().collect();
     items.extend(earlier_items(base, work).await?);
+    outcome.set_items(&range, items);
+    set_names(base, work, outcome).await
+}
+
+/// Gives the items of a pack of files the names that no engine recorded: an item that was cancelled, or with which pods
+/// ended, needs its name most. Without the input there are none.
+pub(crate) async fn set_names(base: &Base, work: &Work, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let is_of_files = work.pack.as_ref().is_some_and(|pack| pack.format == Format::Files);
+    let Some(range) = work.range().filter(|_| is_of_files && outcome.items.iter().any(|item| item.name.is_none()))
+    else {
+        return Ok(());
+    };
+    let Identity { bucket, object, generation, .. } = &work.identity;
+    let opened = match work.span {
+        Some(span) => base.store.open_part(bucket, object, *generation, span.offset, span.length).await?,
+        None => base.store.open_generation(bucket, object, Some(*generation)).await?,
+    };
+    let Some(mut contents) = opened else { return Ok(()) };
+    let (is_part, before) = (work.span.is_some(), if work.span.is_some() { 0 } else { range.start });
+    let wanted = before as usize..before as usize + range.len();
+    let read = move || {
+        let (mut number, mut names) = (0, Vec::new());
+        let found = |file: files::File| {
+            names.extend(wanted.contains(&number).then_some(file.name));
+            number += 1;
+        };
+        // The names before an error are right.
+        contents.read_blocking(|archive| files::read(archive, is_part, found).is_ok()).map(|_| names)
+    };
+    let names = tokio::task::spawn_blocking(read).await.context("read an archive")??;
+    let mut items = std::mem::take(&mut outcome.items);
+    items.iter_mut().zip(names).for_each(|(item, name)| item.name = Some(name));
     outcome.set_items(&range, items);
     Ok(())
 }

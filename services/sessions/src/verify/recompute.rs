@@ -278,7 +278,10 @@ mod tests {
             bytes
         };
         let bytes = archive([("x.json", line("x")), ("y.json", line("y"))]);
-        let of_files = (0..).zip(compute(&files, 0..2, &bytes, None, 1)).map(|(index, priced)| (index, priced.unwrap().bytes.into())).collect();
+        let of_files = (0..)
+            .zip(compute(&files, 0..2, &bytes, None, 1))
+            .map(|(index, priced)| (index, priced.unwrap().bytes.into()))
+            .collect();
         assert_eq!(compare(&files, "o", &of_files, &bytes, None, 2), []);
         let changed = archive([("x.json", line("x")), ("y.json", line("z"))]);
         assert_eq!(compare(&files, "o", &of_files, &changed, None, 2).len(), 1);

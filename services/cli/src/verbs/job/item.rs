@@ -62,7 +62,8 @@ pub(super) async fn show(
 /// The item, or where it is.
 fn page(job: &Job, index: u32, item: Result<&Item, String>, result: Option<String>) -> String {
     let mut page = String::new();
-    field(&mut page, "item", &format!("{index} of {}", job.job));
+    let label = item.as_ref().map_or_else(|_| index.to_string(), |item| item.label());
+    field(&mut page, "item", &format!("{label} of {}", job.job));
     field(&mut page, "session", &job.session);
     field(&mut page, "business", &job.business);
     let item = match item {
@@ -144,6 +145,8 @@ mod tests {
         let mut item = Item::without_result(3, State::Failed, reason);
         (item.log_tail, item.seconds) = (Some("one\ntwo\n".into()), Some(0.25));
         let failed = page(&job, 3, Ok(&item), None);
+        item.name = Some("a/b.json".into());
+        assert!(page(&job, 3, Ok(&item), None).contains("3 (a/b.json) of p"));
         for part in ["failed (malformed-input)", "no strike", "0.250 s", "log\n  one\n  two"] {
             assert!(failed.contains(part), "{part:?} is not in {failed}");
         }

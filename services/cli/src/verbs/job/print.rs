@@ -116,7 +116,7 @@ fn items(detail: &Detail) -> Vec<String> {
         states.iter().filter(|(_, count)| *count > 0).map(|(state, count)| format!("{state:<9} {count}")).collect();
     for item in detail.failed_items.iter().take(FAILED_ITEMS) {
         let reason = item.reason.clone().unwrap_or_default();
-        lines.push(format!("item {} {}: {}: {}", item.index, item.state, reason.code, reason.message));
+        lines.push(format!("item {} {}: {}: {}", item.label(), item.state, reason.code, reason.message));
     }
     let left_out = detail.failed_items.len().saturating_sub(FAILED_ITEMS) + detail.failed_items_left_out;
     lines.extend((left_out > 0).then(|| format!("and {left_out} more without a result")));

@@ -1,0 +1,117 @@
+//! Packs of files, from `submit` to the names in the results, with a pool and with Jobs.
+
+use std::path::{Path, PathBuf};
+
+use cloud::storage::Store;
+use contract::{
+    object,
+    pack::{Format, Layout, files},
+};
+use localcloud::node::images::Images;
+use serde_json::Value;
+
+use crate::setup_verbs::Desk;
+
+const BUCKET: &str = "files-desk-bucket";
+/// Two desks that differ in nothing but how they compute: the program says the name of its file, and fails for one.
+const FILE: &str = r#"
+project = "files-desk"
+location = "europe-west1"
+cloud = "local"
+[businesses.bu1]
+dispatch = "pool"
+[businesses.bu1.pool]
+max = 2
+slots = 2
+idle = "10s"
+[businesses.bu1.engine]
+cpu = "200m"
+ENGINE
+[businesses.bu2]
+[businesses.bu2.engine]
+cpu = "200m"
+ENGINE
+"#;
+const SCRIPT: &str = r#"read -r x; [ "$x" = bad ] && exit 3; echo "$DESKGRID_NAME has $x""#;
+
+fn deployed() -> Desk {
+    let shell = Path::new("/bin/sh");
+    let folder = tempfile::tempdir().unwrap();
+    let image = Images::new(folder.path().to_owned()).register("registry/shell", shell).unwrap();
+    let engine = format!(
+        "image = \"{image}\"\ncommand = [\"/bin/sh\", \"-c\", '''{SCRIPT}''']\npermanent_exit_codes = [3]"
+    );
+    let desk = Desk::start(&FILE.replace("ENGINE", &engine));
+    Images::new(desk.folder().join("generated/verbs/cloud/cluster/images")).register("registry/shell", shell).unwrap();
+    desk.run(&["provision"], 0);
+    desk.run(&["deploy"], 0);
+    desk
+}
+
+/// An archive of files of which one fails.
+fn archive(desk: &Desk) -> PathBuf {
+    let path = desk.folder().join("books.tar");
+    let mut some: Vec<(String, String)> =
+        (0..30).map(|file| (format!("d/{file:02}.txt"), format!("{file}\n"))).collect();
+    some[7] = ("d/bad.txt".to_owned(), "bad\n".to_owned());
+    files::write(std::fs::File::create(&path).unwrap(), some.into_iter().map(Ok)).unwrap();
+    path
+}
+
+/// The names of a business's objects.
+async fn objects(store: &Store, prefix: &str) -> Vec<String> {
+    store.list(BUCKET, prefix).await.unwrap().into_iter().map(|object| object.name).collect()
+}
+
+/// Results by job, each its text or its error.
+fn results(desk: &Desk, business: &str, session: &str) -> Vec<(String, String)> {
+    let rows = desk.json(&["results", "--business", business, "--session", session], 0);
+    let text = |row: &Value| row["value"].as_str().or(row["error"].as_str()).unwrap_or_default().to_owned();
+    let rows = rows.as_array().unwrap().iter();
+    rows.map(|row| (row["job"].as_str().unwrap().to_owned(), text(row))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_an_archive_have_results_under_their_names() {
+    let _ = cloud::clients::install_tls_provider();
+    let desk = deployed();
+    let store = Store::connect(&desk.cloud().await.connection()).await.unwrap();
+    let path = archive(&desk);
+    let bytes = std::fs::read(&path).unwrap();
+    let cut = desk.folder().join("cut.tar");
+    std::fs::write(&cut, &bytes[..bytes.len() - 1024]).unwrap();
+    for business in ["bu1", "bu2"] {
+        let submit = ["submit", "--business", business, "--session", "s", "--wait", "--timeout", "4m", "--pack"];
+        let said = desk.run(&[&submit[..], &[cut.to_str().unwrap()]].concat(), 1);
+        assert!(said.contains("error[malformed-archive]") && said.contains("cut off at \"d/29.txt\""), "{said}");
+        assert_eq!(objects(&store, &format!("{business}/input/")).await, Vec::<String>::new(), "nothing was uploaded");
+        desk.run(&[&submit[..], &[path.to_str().unwrap()]].concat(), 1);
+        let found = results(&desk, business, "s");
+        assert_eq!(found.len(), 30, "{found:?}");
+        for (file, (job, text)) in found.iter().enumerate() {
+            if file == 7 {
+                assert!(job == "books.tar/d/bad.txt" && text.contains("program-failed"), "{job} {text}");
+            } else {
+                assert_eq!(job, &format!("books.tar/d/{file:02}.txt"));
+                assert_eq!(text, &format!("d/{file:02}.txt has {file}"));
+            }
+        }
+        let failures = desk.json(&["session", "failures", "s", "--business", business], 0);
+        assert_eq!(failures["causes"][0]["examples"][0], "books.tar/d/bad.txt", "{failures}");
+        let job = desk.json(&["job", "books.tar", "--business", business, "--item", "7"], 0);
+        assert_eq!(job["item"]["name"], "d/bad.txt", "{job}");
+        let shown = desk.xtask(&["job", "books.tar", "--business", business]);
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert!(shown.contains("item 7 (d/bad.txt) failed"), "{shown}");
+        // The input, which is kept for a retry, its layout, and an outcome for each range; Jobs also write parts.
+        let layout = objects(&store, &format!("{business}/outcome/s/")).await;
+        let layout = layout.iter().find(|name| name.ends_with("-layout.json")).unwrap();
+        let layout: Layout =
+            serde_json::from_slice(&store.read(BUCKET, layout, None).await.unwrap().unwrap().1).unwrap();
+        assert_eq!((layout.pack.format, layout.pack.items), (Format::Files, 30));
+        let outcomes = objects(&store, &object::outcome_prefix(business, Some("s"))).await.len();
+        assert_eq!(outcomes, 1 + layout.pack.ranges().len());
+        let parts = objects(&store, &object::output_prefix(business, "s")).await;
+        assert!(business == "bu2" || parts.is_empty(), "{parts:?}");
+    }
+}
