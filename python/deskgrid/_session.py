@@ -184,10 +184,12 @@ class Session:
         common: Common = (),
         client: str | None = None,
         priority: bool = False,
+        each: bool = False,
     ) -> list[Submitted]:
         """Submits files, or rows.
 
-        Each file is a job; a folder is its files. Rows (mappings) are one job, whose items have ``rows_per_item`` rows
+        Each file is a job; a folder is its files. More than 500 small files are items of one job, or of a few, unless
+        ``each``. Rows (mappings) are one job, whose items have ``rows_per_item`` rows
         each: a CSV table, or with ``lines`` one line of JSON for each item. What the session has already is not sent
         again.
         """
@@ -197,6 +199,7 @@ class Session:
                 session=self.name,
                 client=client,
                 priority=priority,
+                each=each,
                 common=_common_paths(common, Path(folder, "common")),
             )
             inputs = _inputs(data, job, rows_per_item, lines, Path(folder))

@@ -13,6 +13,7 @@ mod inputs;
 pub mod interrupt;
 mod limit;
 pub mod output;
+mod packing;
 mod pipe;
 pub mod program;
 mod results;

@@ -38,9 +38,8 @@ fn deployed() -> Desk {
     let shell = Path::new("/bin/sh");
     let folder = tempfile::tempdir().unwrap();
     let image = Images::new(folder.path().to_owned()).register("registry/shell", shell).unwrap();
-    let engine = format!(
-        "image = \"{image}\"\ncommand = [\"/bin/sh\", \"-c\", '''{SCRIPT}''']\npermanent_exit_codes = [3]"
-    );
+    let engine =
+        format!("image = \"{image}\"\ncommand = [\"/bin/sh\", \"-c\", '''{SCRIPT}''']\npermanent_exit_codes = [3]");
     let desk = Desk::start(&FILE.replace("ENGINE", &engine));
     Images::new(desk.folder().join("generated/verbs/cloud/cluster/images")).register("registry/shell", shell).unwrap();
     desk.run(&["provision"], 0);
@@ -113,5 +112,44 @@ async fn the_files_of_an_archive_have_results_under_their_names() {
         assert_eq!(outcomes, 1 + layout.pack.ranges().len());
         let parts = objects(&store, &object::output_prefix(business, "s")).await;
         assert!(business == "bu2" || parts.is_empty(), "{parts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_files_are_a_pack_by_themselves() {
+    let _ = cloud::clients::install_tls_provider();
+    let desk = deployed();
+    let store = Store::connect(&desk.cloud().await.connection()).await.unwrap();
+    let folder = desk.folder().join("scenarios");
+    std::fs::create_dir_all(folder.join("d")).unwrap();
+    for file in 0..600 {
+        std::fs::write(folder.join(format!("d/{file:03}.txt")), format!("{file}\n")).unwrap();
+    }
+    let path = folder.to_str().unwrap();
+    for business in ["bu1", "bu2"] {
+        let submit = ["submit", path, "--business", business, "--session", "s", "--wait", "--timeout", "4m"];
+        let said = desk.run(&submit, 0);
+        assert!(said.contains("600 files of at most 64 KiB become items of 1 Job (scenarios.tar)"), "{said}");
+        assert!(said.contains("600 of 600 items succeeded"), "{said}");
+        let found = results(&desk, business, "s");
+        assert_eq!(found.len(), 600);
+        for (file, (job, text)) in found.iter().enumerate() {
+            assert_eq!(job, &format!("scenarios.tar/d/{file:03}.txt"));
+            assert_eq!(text, &format!("d/{file:03}.txt has {file}"));
+        }
+        // The input is written and deleted; there are the layout, an outcome for each range, and what Jobs write of it.
+        assert_eq!(objects(&store, &format!("{business}/input/")).await, Vec::<String>::new());
+        let outcomes = objects(&store, &object::outcome_prefix(business, Some("s"))).await.len();
+        let parts = objects(&store, &object::output_prefix(business, "s")).await.len();
+        assert!(outcomes < 50 && (business == "bu2" || parts == 0), "{outcomes} outcomes and {parts} parts");
+        // Again: nothing is computed twice.
+        let said = desk.run(&submit, 0);
+        assert!(said.contains("1 Job had ended in this session before"), "{said}");
+        assert_eq!(objects(&store, &object::outcome_prefix(business, Some("s"))).await.len(), outcomes);
+    }
+    // Apart on request, and where the session has some of them apart already.
+    for options in [&["--each"][..], &[]] {
+        let submit = [&["submit", path, "--business", "bu1", "--session", "apart"], options].concat();
+        assert_eq!(desk.json(&submit, 0)["jobs"].as_array().unwrap().len(), 600);
     }
 }

@@ -1,6 +1,7 @@
 //! `submit`: makes Jobs of one session from files, folders or standard input.
 
 use std::{
+    collections::BTreeMap,
     io::Write as _,
     path::PathBuf,
     time::{Duration, Instant},
@@ -15,13 +16,14 @@ use contract::{
     pack::{self, Format, Pack},
 };
 use jiff::Timestamp;
-use sessions::submit::{Existing, Fate, Input, Options, Source, Submitter, session_name, wait};
+use sessions::submit::{self, Existing, Fate, Input, Options, Source, Step, Submitter, session_name, wait};
 
 use crate::{
     context::{Context, Opener},
     error::Failure,
     inputs,
     output::Output,
+    packing::{self, Batch},
     tables, text,
 };
 
@@ -30,8 +32,8 @@ mod report;
 /// Paths repeated in the next command.
 const PATHS_MAX: usize = 8;
 
-/// Each file becomes one Job. Its job id is the name of the file, or its path within the submitted folder. The same
-/// command can be run again: it sends only missing Jobs.
+/// Each file becomes one Job. Its job id is the name of the file, or its path within the submitted folder. More than 500
+/// small files become items of one Job, or of a few. The same command can be run again: it sends only missing Jobs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Files and folders (hidden files are left out); `-` is standard input
@@ -46,6 +48,9 @@ pub struct Args {
     /// File of lines, such as NDJSON, or a tar archive of files: one Job, whose items are its lines or files
     #[arg(long, value_name = "FILE", group = "split", conflicts_with_all = ["paths", "items"])]
     pack: Option<PathBuf>,
+    /// Make a Job of each file, however many and small they are
+    #[arg(long, conflicts_with = "split")]
+    each: bool,
     /// File that every Job of the session reads, such as market data
     #[arg(long, value_name = "FILE")]
     common: Vec<PathBuf>,
@@ -132,18 +137,26 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         },
         None => Existing::default(),
     };
+    let batches = if args.each || options.pack.is_some() {
+        vec![Batch::Apart(inputs, options.pack.clone())]
+    } else {
+        packing::batches(inputs, &args.paths, |job| existing.step(job) != Step::Upload)?
+    };
+    if let Some(note) = packing::note(&batches) {
+        output.note(note);
+    }
     for input in &common {
         submitter.place_common(input, &session).await?;
     }
+    let total = batches.iter().map(|batch| batch.jobs().len()).sum();
     output.detail(format_args!(
         "submitting {} ({}) to {} in session {session}",
-        text::count(inputs.len(), "Job"),
+        text::count(total, "Job"),
         text::bytes(size),
         business.name
     ));
 
     let started = Instant::now();
-    let total = inputs.len();
     let mut progress = output.progress("submitted", total);
     let (mut done, mut failed) = (0, 0);
     let stopping = tokio::spawn({
@@ -153,13 +166,25 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
             output.note("stopping; started uploads are finished");
         }
     });
-    let sent = submitter
-        .run(inputs, &options, &existing, &stop, |_, fate| {
-            done += 1;
-            failed += usize::from(matches!(fate, Fate::Failed(_)));
-            progress.set(done, &if failed > 0 { format!("{failed} failed") } else { String::new() });
-        })
-        .await;
+    let (mut sent, mut packs) = (submit::Report { jobs: Vec::new(), stopped: false }, BTreeMap::new());
+    for batch in batches {
+        if sent.stopped {
+            sent.jobs.extend(batch.jobs().into_iter().map(|job| (job, Fate::NotTried)));
+            continue;
+        }
+        let options = Options { pack: pack_of(&batch, business), ..options.clone() };
+        packs.extend(options.pack.iter().flat_map(|pack| batch.jobs().into_iter().map(|job| (job, pack.clone()))));
+        let (inputs, _archive) = batch.into_inputs()?;
+        let of_batch = submitter
+            .run(inputs, &options, &existing, &stop, |_, fate| {
+                done += 1;
+                failed += usize::from(matches!(fate, Fate::Failed(_)));
+                progress.set(done, &if failed > 0 { format!("{failed} failed") } else { String::new() });
+            })
+            .await;
+        sent.stopped = of_batch.stopped;
+        sent.jobs.extend(of_batch.jobs);
+    }
     stopping.abort();
     drop(progress);
     let mut report = report::Report {
@@ -167,7 +192,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         business: &business.name,
         session: &session,
         flag: &context.flag,
-        pack: options.pack.as_ref(),
+        packs: &packs,
         sent: &sent,
         seconds: started.elapsed().as_secs_f64(),
         size,
@@ -182,13 +207,14 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
 
     let expected: Vec<_> = sent.expected().into_iter().map(|(job, generation)| (job, generation, 0)).collect();
     let limit = Some(args.timeout.unwrap_or(super::WAIT_LIMIT));
-    let each = options.pack.as_ref().map_or(1, |pack| pack.items as usize);
-    let mut progress = output.progress("settled", expected.len().saturating_mul(each));
+    let items = |job: &str| packs.get(job).map_or(1, |pack| pack.items as usize);
+    let mut progress = output.progress("settled", expected.iter().map(|(job, ..)| items(job)).sum());
     let (mut done, mut unsuccessful) = (0, 0);
     let waited = wait(&context.store, business, &session, expected, limit, &stop, |outcome| {
         // A pack that was not split has one outcome for all of its items.
         let counts = outcome.counts();
-        let weight = if outcome.items.is_empty() { each } else { 1 };
+        let of_all = outcome.work.as_ref().map_or(1, |work| items(&work.job));
+        let weight = if outcome.items.is_empty() { of_all } else { 1 };
         done += counts.total() as usize * weight;
         unsuccessful += (counts.total() - counts.succeeded) as usize * weight;
         progress.set(done, &if unsuccessful > 0 { format!("{unsuccessful} did not succeed") } else { String::new() });
@@ -203,7 +229,19 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     Ok(if all_succeeded { exit::DONE } else { exit::FAILED })
 }
 
-/// The pack that each input is, if it is one.
+/// The pack that each input of a batch is, if it is one.
+fn pack_of(batch: &Batch, business: &Business) -> Option<Pack> {
+    match batch {
+        Batch::Apart(_, pack) => pack.clone(),
+        // It has at most `FILES_MAX` files.
+        Batch::Archive { files, .. } => {
+            let items = u32::try_from(files.len()).unwrap_or(u32::MAX);
+            Some(Pack::new(Format::Files, items, 1, business.ranges_at_once()))
+        }
+    }
+}
+
+/// The pack that each input is, if the options say so.
 fn pack(
     args: &Args,
     inputs: &[Input],
@@ -250,6 +288,7 @@ fn next_command(context: &Context, args: &Args, session: &str, business: &str) -
             words.extend([flag.to_owned(), text::shell(&value)]);
         }
     }
+    words.extend(args.each.then(|| "--each".to_owned()));
     words.extend(args.priority.then(|| "--priority".to_owned()));
     words.extend(args.wait.then(|| "--wait".to_owned()));
     if let Some(table) = &args.table {

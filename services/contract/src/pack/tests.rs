@@ -68,6 +68,21 @@ fn results_are_text_or_base64() {
 }
 
 #[test]
+fn the_name_of_a_file_is_a_part_of_what_its_result_may_have() {
+    assert_eq!([inline_result_max(1, None), inline_result_max(1000, None)], [16384, 2097]);
+    assert_eq!(inline_result_max(1000, Some(&"n".repeat(1024))), 1073);
+    assert_eq!(inline_result_max(u32::MAX as usize, Some("name")), 0);
+    let mut outcome = Outcome::new("bu1", State::Failed, "x", "");
+    outcome.work = Some(testing::work("bu1", "s", "j"));
+    outcome.set_items(&(0..2), vec![Item { name: Some("a/b".into()), ..succeeded(0) }, succeeded(1)]);
+    let jobs: Vec<String> = outcome.by_item().into_iter().map(|item| item.work.unwrap().job).collect();
+    assert_eq!(jobs, ["j/a/b", "j[1]"]);
+    let text = serde_json::to_string(&outcome).unwrap();
+    assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
+    assert_eq!(text.matches("name").count(), 1, "{text}");
+}
+
+#[test]
 fn the_first_part_that_records_an_item_decides() {
     let part = |items| Part { schema: SCHEMA, pod: "p".into(), cpu_seconds: 0.0, items, begun: vec![], stopped: false };
     let parts = [part(vec![succeeded(1)]), part(vec![item(1, State::Failed), item(0, State::Failed)])];
@@ -108,6 +123,10 @@ fn an_outcome_says_how_every_item_of_its_range_ended() {
     );
     let stopped = "1 of 3 items are cancelled, first item 4: the pod was stopped";
     check(State::Cancelled, vec![succeeded(2), succeeded(3)], (State::Cancelled, stopped, counts(2, 0, 1)));
+    let named = |item: Item| Item { name: Some("a/b.json".into()), ..item };
+    let message = "1 of 3 items failed, first item 3 (a/b.json): item 3 took too long";
+    let items = vec![succeeded(2), named(item(3, State::Failed)), succeeded(4)];
+    check(State::Failed, items, (State::Failed, message, counts(2, 1, 0)));
     let nothing = "1 of 3 items failed, first item 4: the engine ended well, but recorded nothing for this item";
     check(State::Succeeded, vec![succeeded(2), succeeded(3)], (State::Failed, nothing, counts(2, 1, 0)));
 }

@@ -304,12 +304,16 @@ fn each_range_of_a_large_pack_of_files_reads_its_part() {
     fixture.wait_until_done();
     let outcomes = fixture.outcomes();
     for range in ranges(&work) {
-        let Span { offset, length } = outcomes[&range.outcome()].work.as_ref().unwrap().span.unwrap();
+        let outcome = &outcomes[&range.outcome()];
+        let Span { offset, length } = outcome.work.as_ref().unwrap().span.unwrap();
         let part = &bytes[usize::try_from(offset).unwrap()..usize::try_from(offset + length).unwrap()];
         let mut names = Vec::new();
         files::read(part, true, |file| names.push(file.name)).unwrap();
         let first = range.identity.first.unwrap();
         assert_eq!(names, (first..9).take(2).map(|number| format!("d/{number}.txt")).collect::<Vec<_>>());
+        // The engines of this fixture record none.
+        let recorded: Vec<String> = outcome.items.iter().map(|item| item.name.clone().unwrap()).collect();
+        assert_eq!(recorded, names);
     }
     process.terminate().unwrap();
 }

@@ -102,6 +102,30 @@ fn a_sum_names_what_is_missing_in_it() {
 }
 
 #[test]
+fn each_file_of_a_pack_has_rows_and_a_sum_as_a_job_of_its_own() {
+    let work = contract::testing::work("bu1", "s", "books.tar");
+    let file = |index, name: &str, result: &str| Item {
+        name: Some(name.to_owned()),
+        result: Some(ItemResult::inline(result.as_bytes(), "application/json")),
+        ..Item::without_result(index, State::Succeeded, Reason::default())
+    };
+    let reason = Reason { code: "malformed-input".to_owned(), message: "no strike".to_owned() };
+    let failed = Item { name: Some("bad".to_owned()), ..Item::without_result(2, State::Failed, reason) };
+    let items = [file(0, "a/x.json", PRICES), file(1, "y", "1.5"), failed, file(3, "z.json", PRICES)];
+    let found = join(items.iter().map(|item| item_rows(&work, item, None)).collect());
+    // As the client joins what is joined already.
+    assert_eq!(join(vec![found[..5].to_vec(), found[5..].to_vec()]), found);
+    let found: Vec<String> = found.iter().map(|row| csv_line(row.cells()[1..].iter().map(String::as_str))).collect();
+    assert_eq!(
+        found[4],
+        "books.tar/a/x.json,portfolio,value,104.5,0.1,\"missing in this sum: 1 of 2 trades, which have an error\""
+    );
+    assert_eq!(found[5], "books.tar/y,,value,1.5,,");
+    assert_eq!(found[6], "books.tar/bad,,,,,failed: malformed-input: no strike");
+    assert!(found[7].starts_with("books.tar/z.json,t1,") && found.len() == 12, "{found:?}");
+}
+
+#[test]
 fn what_is_no_number_is_a_row_with_its_line() {
     check(
         "[{\"id\": \"a\", \"pv\": 1.5, \"note\": \"NaN, \\\"x\\\"\"},\n {\"id\": \"b\", \"pv\": NaN},\n\

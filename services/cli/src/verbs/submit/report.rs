@@ -24,8 +24,8 @@ pub(super) struct Report<'a> {
     pub(super) business: &'a str,
     pub(super) session: &'a str,
     pub(super) flag: &'a str,
-    /// The pack that each input is.
-    pub(super) pack: Option<&'a Pack>,
+    /// The Jobs that are packs.
+    pub(super) packs: &'a BTreeMap<String, Pack>,
     pub(super) sent: &'a submit::Report,
     pub(super) seconds: f64,
     pub(super) size: u64,
@@ -47,14 +47,17 @@ impl Report<'_> {
         let settled = self.sent.count(|fate| matches!(fate, Fate::Settled { .. }));
         output.note(format_args!(
             "submitted {} to {} in session {} ({}, {:.1} s)",
-            match self.pack {
-                Some(pack) => format!(
+            if self.packs.is_empty() {
+                text::count(submitted, "Job")
+            } else {
+                let jobs = || self.sent.jobs.iter().filter(|(_, fate)| matches!(fate, Fate::Submitted { .. }));
+                let ranges = |job: &str| self.packs.get(job).map_or(1, |pack| pack.ranges().len());
+                format!(
                     "{} of {} in {}",
                     text::count(submitted, "Job"),
-                    text::count(pack.items as usize, "item"),
-                    text::count(pack.ranges().len(), "range")
-                ),
-                None => text::count(submitted, "Job"),
+                    text::count(jobs().map(|(job, _)| self.items(job)).sum(), "item"),
+                    text::count(jobs().map(|(job, _)| ranges(job)).sum(), "range")
+                )
             },
             self.business,
             self.session,
@@ -79,16 +82,18 @@ impl Report<'_> {
         }
     }
 
+    /// The items of a Job.
+    fn items(&self, job: &str) -> usize {
+        self.packs.get(job).map_or(1, |pack| pack.items as usize)
+    }
+
     /// Prints how the Jobs ended.
     pub(super) fn print_waited(&self, output: &Output) {
         let Some(waited) = &self.waited else { return };
         let succeeded: usize = waited.outcomes.iter().map(|outcome| outcome.counts().succeeded as usize).sum();
         let row_errors = waited.outcomes.iter().map(|outcome| outcome.row_errors as usize).sum();
-        let total = self.sent.expected().len();
-        let total = match self.pack {
-            Some(pack) => text::count(total.saturating_mul(pack.items as usize), "item"),
-            None => text::count(total, "Job"),
-        };
+        let total = self.sent.expected().iter().map(|(job, _)| self.items(job)).sum();
+        let total = text::count(total, if self.packs.is_empty() { "Job" } else { "item" });
         output.note(format_args!(
             "{succeeded} of {total} succeeded{} ({:.1} s)",
             text::row_errors(row_errors),

@@ -7,13 +7,15 @@ fn fates(fates: Vec<Fate>) -> submit::Report {
     submit::Report { jobs, stopped: false }
 }
 
+static NO_PACKS: BTreeMap<String, Pack> = BTreeMap::new();
+
 fn report(sent: &submit::Report) -> Report<'_> {
     Report {
         environment: "local",
         business: "bu1",
         session: "s",
         flag: " --env local",
-        pack: None,
+        packs: &NO_PACKS,
         sent,
         seconds: 1.0,
         size: 10,
