@@ -56,6 +56,19 @@ class SessionTest(unittest.TestCase):
         self.assertEqual([row["value"] for row in session.results()], ["payload of a.txt", "payload of b.txt"])
         self.assertEqual(session.failures(), [])
 
+    def test_many_small_files_are_items_with_names(self) -> None:
+        session = self.session()
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder, f"{number:03}.txt") for number in range(501)]
+            for number, path in enumerate(paths):
+                path.write_text(f"payload {number}")
+            submitted = session.submit(paths)
+            self.assertEqual(session.submit(paths), submitted)
+        self.assertEqual([one.job for one in submitted], ["files.tar"])
+        found = {one.name: one for one in session.outcomes(submitted, timeout=60)}
+        self.assertEqual(len(found), 501)
+        self.assertEqual(found["007.txt"].json()["payload"], "payload 7")
+
     def test_rows_are_a_table_with_an_item_for_each(self) -> None:
         session = self.session()
         rows = [trade(f"t{index}", strike=100 + index) for index in range(10)]

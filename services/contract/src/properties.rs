@@ -96,6 +96,7 @@ fn work() -> impl Strategy<Value = Work> {
     );
     let pack = option::of(pack.prop_map(|(format, items, items_per_range, rows_per_item, first)| {
         let first = first.map(|first| first % items / items_per_range * items_per_range);
+        let rows_per_item = if format == Format::Files { 1 } else { rows_per_item };
         (Pack { format, items, items_per_range, rows_per_item }, first)
     }));
     let common = prop::collection::vec("[a-z]{1,8}(/[a-z.]{1,5}[a-z])?", 0..3);

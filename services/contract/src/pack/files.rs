@@ -2,6 +2,7 @@
 //! with anything else is refused.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     hash::{BuildHasher as _, RandomState},
     io::{self, Read, Write},
@@ -17,6 +18,8 @@ use crate::names;
 pub const FILES_MAX: u32 = 1_000_000;
 /// Entries are aligned to so many bytes.
 const BLOCK: u64 = 512;
+/// Maximum size of what describes an entry, in bytes: a damaged archive must not fill the memory with a name.
+const DESCRIPTION_MAX: u64 = 1024 * 1024;
 /// Bytes that tell how a file is compressed.
 const HEAD: usize = 6;
 /// How compressed files begin, and what compressed them.
@@ -44,9 +47,10 @@ pub struct File {
 /// # Errors
 /// Why it cannot be a pack, as a phrase after "the archive".
 pub fn read(archive: impl Read, is_part: bool, found: impl FnMut(File)) -> Result<u64, String> {
-    let mut input = Input { inner: archive, bytes: 0, head: Vec::new() };
+    let limit = Cell::new(DESCRIPTION_MAX);
+    let mut input = Input { inner: archive, bytes: 0, limit: &limit, head: Vec::new() };
     let (mut end, mut last) = (0, None);
-    let ended = read_entries(&mut input, &mut end, &mut last, found);
+    let ended = read_entries(&mut input, &limit, &mut end, &mut last, found);
     let cut_off = |last: &str| Err(format!("is cut off at {last:?}; submit a complete one"));
     match (ended, last) {
         (Err(Problem::Refused(why)), _) => Err(why),
@@ -68,6 +72,7 @@ pub fn read(archive: impl Read, is_part: bool, found: impl FnMut(File)) -> Resul
 /// Reads entries, and notes the name of the last file and where it ends.
 fn read_entries(
     input: &mut impl Read,
+    limit: &Cell<u64>,
     end: &mut u64,
     last: &mut Option<String>,
     mut found: impl FnMut(File),
@@ -75,6 +80,8 @@ fn read_entries(
     let (mut names, hasher) = (HashSet::new(), RandomState::new());
     for entry in Archive::new(input).entries()? {
         let mut entry = entry?;
+        let begin = entry.raw_file_position();
+        limit.set(begin.saturating_add(entry.size()).saturating_add(DESCRIPTION_MAX));
         let mut extensions = entry.pax_extensions()?.into_iter().flatten().flatten();
         let is_sparse = extensions.any(|extension| extension.key_bytes().starts_with(b"GNU.sparse."));
         let (kind, path) = (entry.header().entry_type(), entry.path_bytes());
@@ -101,8 +108,7 @@ fn read_entries(
         if names.len() > FILES_MAX as usize {
             return refused(format!("has more than {FILES_MAX} files; divide it into several"));
         }
-        let (name, begin) = (name.to_owned(), entry.raw_file_position());
-        let contents = begin..begin.saturating_add(entry.size());
+        let (name, contents) = (name.to_owned(), begin..begin.saturating_add(entry.size()));
         let start = std::mem::replace(end, contents.end.next_multiple_of(BLOCK));
         *last = Some(name.clone());
         found(File { name, start, contents });
@@ -174,15 +180,19 @@ impl From<io::Error> for Problem {
     }
 }
 
-/// Counts bytes, and keeps the first.
-struct Input<R> {
+/// Counts bytes up to a limit, and keeps the first.
+struct Input<'l, R> {
     inner: R,
     bytes: u64,
+    limit: &'l Cell<u64>,
     head: Vec<u8>,
 }
 
-impl<R: Read> Read for Input<R> {
+impl<R: Read> Read for Input<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.bytes > self.limit.get() {
+            return Err(io::Error::other("the description of an entry is too long"));
+        }
         let length = self.inner.read(into)?;
         self.bytes += length as u64;
         let missing = HEAD.saturating_sub(self.head.len()).min(length);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pubsub;
 use googleapis_tonic_google_storage_v2::google::storage::v2 as storage;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use tonic::{Status, server::Grpc};
@@ -124,7 +124,7 @@ async fn answer(fixture: Arc<Fixture>, request: Request<Body>) -> Response {
             .await
         }
         _ if path.starts_with("/upload/storage/v1/") => upload(&fixture, request).await,
-        _ if path.starts_with("/storage/v1/") => download(&fixture, &path),
+        _ if path.starts_with("/storage/v1/") => download(&fixture, &path, request.headers()),
         _ => panic!("{path} is not served"),
     }
 }
@@ -185,16 +185,28 @@ async fn upload(fixture: &Fixture, request: Request<Body>) -> Response {
     }
 }
 
-fn download(fixture: &Fixture, path: &str) -> Response {
+fn download(fixture: &Fixture, path: &str, headers: &HeaderMap) -> Response {
     let name = path.split("/o/").nth(1).unwrap().replace("%2F", "/");
     let found = fixture.state().objects.get(&name).cloned();
-    match found {
-        Some(object) => Response::builder()
+    let part = headers.get("range").map(|part| part.to_str().unwrap().trim_start_matches("bytes=").to_owned());
+    match (found, part) {
+        (Some(object), Some(part)) => {
+            let (from, to) = part.split_once('-').unwrap();
+            let bytes = object.contents.slice(from.parse().unwrap()..=to.parse().unwrap());
+            Response::builder()
+                .status(StatusCode::PARTIAL_CONTENT)
+                .header("x-goog-generation", object.generation)
+                .header("content-range", format!("bytes {part}/{}", object.contents.len()))
+                .header("content-length", bytes.len())
+                .body(Body::from(bytes))
+                .unwrap()
+        }
+        (Some(object), None) => Response::builder()
             .header("x-goog-generation", object.generation)
             .header("content-length", object.contents.len())
             .body(Body::from(object.contents))
             .unwrap(),
-        None => json_response(404, json!({"error": {"code": 404, "message": name}})),
+        (None, _) => json_response(404, json!({"error": {"code": 404, "message": name}})),
     }
 }
 

@@ -95,6 +95,9 @@ fn what_cannot_be_a_pack_is_refused_with_the_reason() {
     check_refused(&[b'{'; 1024], "is not a tar archive");
     check_refused(b"\x1f\x8b\x08rest", "is compressed with gzip; decompress it");
     check_refused(&[&b"\x28\xb5\x2f\xfd"[..], &[7; 1024]].concat(), "is compressed with zstd");
+    let mut long = Builder::new(Vec::new());
+    long.append_pax_extensions([("comment", &vec![b'x'; 3_000_000][..])]).unwrap();
+    check_refused(&long.into_inner().unwrap(), "the description of an entry is too long");
     let mut damaged = archive(&[file("a", b"1"), file("b", b"2")]);
     damaged[1024] ^= 1;
     check_refused(&damaged, "cannot be read after \"a\": archive header checksum mismatch");
