@@ -192,7 +192,7 @@ fn download(fixture: &Fixture, path: &str, headers: &HeaderMap) -> Response {
     match (found, part) {
         (Some(object), Some(part)) => {
             let (from, to) = part.split_once('-').unwrap();
-            let bytes = object.contents.slice(from.parse().unwrap()..=to.parse().unwrap());
+            let bytes = object.contents.slice(from.parse::<usize>().unwrap()..=to.parse().unwrap());
             Response::builder()
                 .status(StatusCode::PARTIAL_CONTENT)
                 .header("x-goog-generation", object.generation)
