@@ -153,7 +153,7 @@ async fn what_was_interrupted_is_completed_by_the_same_command() {
         desk.input(&format!("{index}"), &"x".repeat(index * 10));
     }
     let inputs = desk.inputs();
-    let submit = ["submit", "--session", "s1", text(&inputs)];
+    let submit = ["submit", "--session", "s1", "--each", text(&inputs)];
     let child = desk.command(&submit).spawn().unwrap();
     let id = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
     within(async {
