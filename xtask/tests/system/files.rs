@@ -62,6 +62,12 @@ async fn objects(store: &Store, prefix: &str) -> Vec<String> {
     store.list(BUCKET, prefix).await.unwrap().into_iter().map(|object| object.name).collect()
 }
 
+/// The layout among the outcomes.
+async fn layout(store: &Store, outcomes: &[String]) -> Layout {
+    let name = outcomes.iter().find(|name| name.ends_with("-layout.json")).unwrap();
+    serde_json::from_slice(&store.read(BUCKET, name, None).await.unwrap().unwrap().1).unwrap()
+}
+
 /// Results by job, each its text or its error.
 fn results(desk: &Desk, business: &str, session: &str) -> Vec<(String, String)> {
     let rows = desk.json(&["results", "--business", business, "--session", session], 0);
@@ -103,13 +109,9 @@ async fn the_files_of_an_archive_have_results_under_their_names() {
         let shown = String::from_utf8(shown.stdout).unwrap();
         assert!(shown.contains("item 7 (d/bad.txt) failed"), "{shown}");
         // The input, which is kept for a retry, its layout, and an outcome for each range; Jobs also write parts.
-        let layout = objects(&store, &format!("{business}/outcome/s/")).await;
-        let layout = layout.iter().find(|name| name.ends_with("-layout.json")).unwrap();
-        let layout: Layout =
-            serde_json::from_slice(&store.read(BUCKET, layout, None).await.unwrap().unwrap().1).unwrap();
-        assert_eq!((layout.pack.format, layout.pack.items), (Format::Files, 30));
-        let outcomes = objects(&store, &object::outcome_prefix(business, Some("s"))).await.len();
-        assert_eq!(outcomes, 1 + layout.pack.ranges().len());
+        let outcomes = objects(&store, &object::outcome_prefix(business, Some("s"))).await;
+        let pack = layout(&store, &outcomes).await.pack;
+        assert_eq!((pack.format, pack.items, outcomes.len()), (Format::Files, 30, 1 + pack.ranges().len()));
         let parts = objects(&store, &object::output_prefix(business, "s")).await;
         assert!(business == "bu2" || parts.is_empty(), "{parts:?}");
     }
@@ -139,13 +141,16 @@ async fn many_small_files_are_a_pack_by_themselves() {
         }
         // The input is written and deleted; there are the layout, an outcome for each range, and what Jobs write of it.
         assert_eq!(objects(&store, &format!("{business}/input/")).await, Vec::<String>::new());
-        let outcomes = objects(&store, &object::outcome_prefix(business, Some("s"))).await.len();
+        let outcomes = objects(&store, &object::outcome_prefix(business, Some("s"))).await;
+        let ranges = layout(&store, &outcomes).await.pack.ranges().len();
         let parts = objects(&store, &object::output_prefix(business, "s")).await.len();
-        assert!(outcomes < 50 && (business == "bu2" || parts == 0), "{outcomes} outcomes and {parts} parts");
+        let writes = 2 + outcomes.len() + parts;
+        assert!(outcomes.len() == 1 + ranges && writes < 600, "{ranges} ranges, {outcomes:?}, {parts} parts");
+        assert!(business == "bu2" || writes == 2 + 1 + 16, "{writes} writes in the pool");
         // Again: nothing is computed twice.
         let said = desk.run(&submit, 0);
         assert!(said.contains("1 Job had ended in this session before"), "{said}");
-        assert_eq!(objects(&store, &object::outcome_prefix(business, Some("s"))).await.len(), outcomes);
+        assert_eq!(objects(&store, &object::outcome_prefix(business, Some("s"))).await, outcomes);
     }
     // Apart on request, and where the session has some of them apart already.
     for options in [&["--each"][..], &[]] {
