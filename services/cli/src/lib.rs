@@ -6,6 +6,7 @@ mod change;
 mod codes;
 pub mod confirm;
 pub mod context;
+pub mod destination;
 pub mod error;
 pub mod flight;
 pub mod globals;

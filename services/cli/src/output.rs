@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use cloud::requests;
 use contract::labels;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -254,7 +255,7 @@ fn to_stdout(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
-        written => Ok(written?),
+        written => written.context("write to standard output"),
     }
 }
 

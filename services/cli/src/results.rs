@@ -14,6 +14,7 @@ use sessions::results::{self, COLUMNS, Latest, PORTFOLIO, Row, Totals};
 
 use crate::{
     context::{Context, Opener},
+    destination::Destination,
     error::Failure,
     output::Output,
     text,
@@ -30,7 +31,7 @@ pub(crate) struct TargetArgs {
     /// Format [default: by the extension of --output; a table on a terminal, else csv]
     #[arg(long, short, value_enum)]
     format: Option<Format>,
-    /// Write to a file (.csv, .json or .txt), which appears only when it is complete
+    /// Write to a file (.csv, .json or .txt), which appears only when it is complete; `-` is standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Exit with 1 when any row has an error
@@ -72,13 +73,14 @@ pub(crate) async fn print(
             .next(format!("cargo xtask{} jobs --business {}", context.flag, business.name))
             .into());
     }
-    let written = match &target.output {
+    let written = match target.output.as_deref().filter(|path| *path != Path::new("-")) {
         None => write(&context, business, &latest, format, |bytes| output.write(bytes)).await?,
         Some(path) => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let mut file = new_file(folder).with_context(|| format!("make a file in {}", folder.display()))?;
-            let written = write(&context, business, &latest, format, |bytes| Ok(file.write_all(bytes)?)).await?;
-            file.persist(path).with_context(|| format!("write {}", path.display()))?;
+            let mut destination = Destination::open(path)?;
+            let context_of_write = || format!("write {}", path.display());
+            let put = |bytes: &[u8]| destination.file().write_all(bytes).with_context(context_of_write);
+            let written = write(&context, business, &latest, format, put).await?;
+            destination.finish().with_context(context_of_write)?;
             output.note(format_args!("wrote {}", path.display()));
             written
         }
@@ -128,14 +130,6 @@ impl TargetArgs {
             None => Format::Csv,
         })
     }
-}
-
-/// A temporary file in a folder, with the permissions of a file that the user creates.
-fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 /// The rows that were written.
@@ -236,18 +230,6 @@ mod tests {
         let failure = target.format(false, false).unwrap_err().downcast::<Failure>().unwrap();
         assert_eq!(failure.what, "results cannot be written as .xlsx");
         assert!(failure.why.unwrap().contains("csv (.csv), json (.json)"));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_has_the_permissions_that_the_user_gives_to_files() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.csv");
-        new_file(folder.path()).unwrap().persist(&path).unwrap();
-        std::fs::write(folder.path().join("y.csv"), "").unwrap();
-        let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
-        assert_eq!(mode(&path), mode(&folder.path().join("y.csv")));
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub(super) async fn make(
     output: &Output,
 ) -> anyhow::Result<Report> {
     if let (Some(text), Some(path)) = (text, &after.path) {
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        cli::destination::replace(path, &text)?;
         output.note(format_args!("  added {name} to {}", path.display()));
     }
     let report = provision::carry_out(plan, cloud, &setup::progress_and_events(output)).await?;

@@ -51,7 +51,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         let (text, after) = without(&before, &path, &args.name)?;
         step("configures the web apps");
         setup::deploy_part(&after, globals, &cloud, web.as_ref(), output).await?;
-        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        cli::destination::replace(&path, &text)?;
         anyhow::Ok(after)
     })
     .await?;
