@@ -123,6 +123,13 @@ pub struct State {
     created: Timestamp,
 }
 
+impl State {
+    /// Id of the project.
+    pub fn project(&self) -> &str {
+        self.accounts.project()
+    }
+}
+
 impl Identity {
     /// A project with one owner and nothing else.
     pub fn new(settings: Settings) -> Self {

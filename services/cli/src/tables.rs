@@ -63,9 +63,18 @@ pub(crate) fn check(
 /// The number of lines of an input, each of which is an item.
 ///
 /// # Errors
-/// When it cannot be read, or has no line, or too many.
-pub(crate) fn lines(input: &Input) -> anyhow::Result<u32> {
+/// When it cannot be read, has no line or too many, or the engine would only echo its lines.
+pub(crate) fn lines(input: &Input, business: &Business) -> anyhow::Result<u32> {
     let (bytes, name) = pack_bytes(&input.source)?;
+    let refused = |why| Failure::usage(format!("{name} cannot be divided into lines")).why(why);
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        let why = "it is UTF-16 text, in which the byte of a line break is half a character";
+        return Err(refused(why).next("convert it to UTF-8, and submit it again").into());
+    }
+    if business.engine.command.is_empty() && kernel::is_table(&bytes) {
+        let why = "it is a table of trades, and its rows say nothing without its header";
+        return Err(refused(why).next("submit it with --table").into());
+    }
     let lines = pack::lines(&bytes).count();
     match Pack::items_for(lines, 1) {
         Some(0) => Err(Failure::new("nothing-to-submit", format!("{name} has no lines")).why("it is empty").into()),
@@ -249,8 +258,11 @@ mod tests {
 
     #[test]
     fn every_line_is_an_item_whatever_its_bytes_are() {
-        let check =
-            |bytes: &[u8]| lines(&input("a.ndjson", bytes)).map_err(|error| error.downcast::<Failure>().unwrap());
+        let mut business = contract::testing::business("bu1");
+        let check_of = |bytes: &[u8], business: &Business| {
+            lines(&input("a.ndjson", bytes), business).map_err(|error| error.downcast::<Failure>().unwrap())
+        };
+        let check = |bytes: &[u8]| check_of(bytes, &business);
         for (bytes, expected) in
             [(&b"{}\n{}\n"[..], 2), (b"a", 1), (b"\n", 1), (b"a\n\nb", 3), (b"a\r\nb\r\n", 2), (b"\xff\x00\n\xfe", 2)]
         {
@@ -258,6 +270,11 @@ mod tests {
         }
         assert_eq!(check(b"").unwrap_err().code, "nothing-to-submit");
         assert_eq!(check(b"\x1f\x8b\x08").unwrap_err().why.as_deref(), Some(pack::COMPRESSED));
+        // What the engine would echo, line by line.
+        assert!(check(b"\xff\xfe{\0}\0\n\0").unwrap_err().why.unwrap().contains("UTF-16"));
+        assert_eq!(check(TABLE.as_bytes()).unwrap_err().next.as_deref(), Some("submit it with --table"));
+        business.engine.command = vec!["./price".to_owned()];
+        assert_eq!(check_of(TABLE.as_bytes(), &business), Ok(3));
     }
 
     #[test]

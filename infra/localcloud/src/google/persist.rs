@@ -75,6 +75,12 @@ impl Store {
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
         let mut saved: Saved = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
+        let (own, other) = (self.identity.project(), saved.identity.project());
+        anyhow::ensure!(
+            own == other,
+            "the data in {} is that of project {other}; give the laptop cloud of project {own} another folder",
+            self.folder.display()
+        );
         saved.storage.read_data(&self.folder.join(DATA))?;
         self.identity.restore(saved.identity);
         self.storage.restore(saved.storage);

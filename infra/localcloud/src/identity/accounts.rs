@@ -58,6 +58,11 @@ impl Accounts {
         Self { project: project.to_owned(), ..Self::default() }
     }
 
+    /// Id of their project.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
     /// True for an address that the project's accounts have.
     pub fn is_ours(&self, email: &str) -> bool {
         email

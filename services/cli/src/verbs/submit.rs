@@ -259,7 +259,7 @@ fn pack(
         }
         ([input], _) if let Some(path) = &args.pack => match tables::is_archive(path, input)? {
             true => (Format::Files, tables::files(input)?, 1),
-            false => (Format::Lines, tables::lines(input)?, 1),
+            false => (Format::Lines, tables::lines(input, business)?, 1),
         },
         (_, Some(items)) => (Format::Whole, items, 1),
         (_, None) => return Ok(None),

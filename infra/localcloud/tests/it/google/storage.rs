@@ -314,6 +314,9 @@ async fn everything_survives_a_restart() {
     rest.post(&format!("{}/v1/{subscription}:acknowledge", endpoints.pubsub), ack).await;
     google.stop().await;
 
+    let other = Options { persist: Some(folder.path().to_owned()), ..Options::new("other-desk") };
+    let error = format!("{:#}", Google::start(other).await.err().unwrap());
+    assert!(error.contains(&format!("project {PROJECT}")) && error.contains("project other-desk"), "{error}");
     let google = start(options()).await;
     let endpoints = google.endpoints();
     assert_eq!(google.user_of_token(&token), Some(format!("serviceAccount:{email}")));
