@@ -1,6 +1,7 @@
 //! Requeues old inputs that have neither a Job nor an outcome: their message was lost, or never sent.
 //!
-//! A duplicate is harmless, but the inputs of a long backlog are old too, so each is requeued only every few hours.
+//! A duplicate is harmless, but the inputs of a long backlog are old too, so each is requeued only every few hours. The
+//! time of the last sweep is in the bucket, so that neither a restart nor a second orchestrator repeats it.
 //! Inputs older than the retention of outcomes are skipped: those that failed or were cancelled still exist, their
 //! outcomes do not, and they would run once more.
 //!
@@ -14,8 +15,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cloud::storage::Object;
-use contract::{message, object};
+use cloud::storage::{Object, Properties};
+use contract::{labels, message, object};
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,51 @@ enum Checked {
     Settled,
     /// It was requeued at this time.
     Requeued(Timestamp),
+    /// Nothing was decided; the next sweep checks it again.
+    Open,
+}
+
+/// When the last sweep began, and when the bucket recorded it. Both are of different clocks.
+#[derive(Clone, Copy, Debug)]
+struct Swept {
+    began: Timestamp,
+    recorded: Timestamp,
+}
+
+impl Swept {
+    /// The last sweep of the business, by whichever orchestrator.
+    async fn last(base: &Base) -> anyhow::Result<Option<Self>> {
+        let business = &base.business;
+        let marker = base.store.describe(&business.bucket, &object::swept(&business.name), None).await?;
+        Ok(marker.and_then(|marker| {
+            let began = marker.metadata.get(labels::METADATA_SWEPT)?.parse().ok()?;
+            Some(Self { began, recorded: marker.created? })
+        }))
+    }
+
+    /// Records a sweep that began then.
+    async fn record(base: &Base, began: Timestamp) -> anyhow::Result<()> {
+        let business = &base.business;
+        let metadata = [(labels::METADATA_SWEPT.to_owned(), began.to_string())].into();
+        let properties = Properties { content_type: "text/plain".to_owned(), metadata };
+        base.store.write(&business.bucket, &object::swept(&business.name), "", properties).await?;
+        Ok(())
+    }
+}
+
+/// Whether an input comes due between two times: at `age` after it was requested, and every `interval` from then on.
+fn comes_due(
+    requested: Timestamp,
+    age: SignedDuration,
+    interval: SignedDuration,
+    after: Option<Timestamp>,
+    until: Timestamp,
+) -> bool {
+    let turns = |at: Timestamp| {
+        let old_for = at.duration_since(requested) - age;
+        if old_for.is_negative() { -1 } else { old_for.as_secs() / interval.as_secs().max(1) }
+    };
+    turns(until) > after.map_or(-1, turns)
 }
 
 /// The old inputs that were checked, by a hash of name and generation. It holds only inputs that are still in the
@@ -113,6 +159,7 @@ async fn sweep(sweeper: &Sweeper, cache: &mut InputCache) -> anyhow::Result<()> 
     let age = SignedDuration::try_from(base.timing.sweep_age).context("read the age of old inputs")?;
     let expired_before = business.retention.expired_before(now);
     let interval = SignedDuration::try_from(base.timing.requeue_interval).context("read the requeue interval")?;
+    let last = Swept::last(base).await.context("read when the last sweep was")?;
     let mut still = HashMap::new();
     let (mut requeued, mut expired) = (0, 0);
     let mut errors = Errors::default();
@@ -127,23 +174,33 @@ async fn sweep(sweeper: &Sweeper, cache: &mut InputCache) -> anyhow::Result<()> 
     let InputCache { hasher, checked: cached, .. } = &*cache;
     let checks = old.map(|input| async move {
         let input = input?;
-        let key = hasher.hash_one((&input.name, input.generation, input.requested()));
-        let is_due = |cached: &Checked| matches!(cached, Checked::Requeued(at) if now.duration_since(*at) >= interval);
-        let checked = match cached.get(&key).filter(|cached| !is_due(cached)) {
-            Some(cached) => Ok(Some(*cached)),
-            None => check(sweeper, &input, now).await.with_context(|| format!("check {}", input.name)),
+        let requested = input.requested();
+        let key = hasher.hash_one((&input.name, input.generation, requested));
+        let comes_due = |after| requested.is_none_or(|requested| comes_due(requested, age, interval, after, now));
+        let requeued = match cached.get(&key) {
+            Some(Checked::Settled) => return Ok((key, Ok(Checked::Settled))),
+            Some(Checked::Requeued(at)) if !comes_due(Some(*at)) => return Ok((key, Ok(Checked::Requeued(*at)))),
+            Some(_) => None,
+            // Of one that this process has not checked yet, the last sweep of another one counts.
+            None => {
+                let saw = |last: &Swept| requested.is_some_and(|requested| requested < last.recorded);
+                last.filter(saw).map(|last| last.began).filter(|began| !comes_due(Some(*began)))
+            }
         };
+        let checked = check(sweeper, &input, requeued, now).await.with_context(|| format!("check {}", input.name));
         anyhow::Ok((key, checked))
     });
     let mut checks = Box::pin(checks.buffer_unordered(CONCURRENCY));
     while let Some(listed) = checks.next().await {
         match listed {
-            Ok((key, Ok(Some(checked)))) => {
+            Ok((key, Ok(checked))) => {
                 requeued += u64::from(checked == Checked::Requeued(now));
                 still.insert(key, checked);
             }
-            Ok((_, Ok(None))) => {}
-            Ok((_, Err(error))) => errors.add(error),
+            Ok((key, Err(error))) => {
+                still.insert(key, Checked::Open);
+                errors.add(error);
+            }
             Err(error) => {
                 errors.add(error);
                 is_complete = false;
@@ -153,7 +210,10 @@ async fn sweep(sweeper: &Sweeper, cache: &mut InputCache) -> anyhow::Result<()> 
     }
     drop(checks);
     match is_complete {
-        true => cache.checked = still,
+        true => {
+            cache.checked = still;
+            Swept::record(base, now).await.context("record the sweep").unwrap_or_else(|error| errors.add(error));
+        }
         false => cache.checked.extend(still),
     }
     if requeued > 0 {
@@ -170,19 +230,24 @@ async fn sweep(sweeper: &Sweeper, cache: &mut InputCache) -> anyhow::Result<()> 
     errors.into_result()
 }
 
-/// Checks one old input, and requeues it if it has neither a Job nor an outcome.
-async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Result<Option<Checked>> {
+/// Checks one old input, and requeues it if it has neither a Job nor an outcome, unless a sweep did at `requeued`.
+async fn check(
+    sweeper: &Sweeper,
+    input: &Object,
+    requeued: Option<Timestamp>,
+    now: Timestamp,
+) -> anyhow::Result<Checked> {
     let Sweeper { base, controls, records, executor } = sweeper;
     let origin = Origin { message_id: String::new(), published: input.created, received: now };
     let work = match message::stored(&input.name, input.generation, &input.metadata, &base.business) {
         Ok(work) => work,
         Err(message::Refusal { work: None, .. }) if object::is_folder_marker(&base.business.name, &input.name) => {
-            return Ok(Some(Checked::Settled));
+            return Ok(Checked::Settled);
         }
         Err(refusal) => {
             if let Some(work) = &refusal.work {
                 records.refuse(&origin, work, &refusal).await?;
-                return Ok(Some(Checked::Settled));
+                return Ok(Checked::Settled);
             }
             tracing::warn!(
                 object = input.name,
@@ -190,7 +255,7 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
                 "failed to read an object as an input: {}",
                 refusal.message
             );
-            return Ok(Some(Checked::Settled));
+            return Ok(Checked::Settled);
         }
     };
     let identity = &work.identity;
@@ -201,7 +266,7 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
     let is_unknown = !base.business.submit_on_upload && !message::has_options(&input.metadata);
     // A parked message is requeued when the pause ends.
     if state == SessionState::Paused || (is_unknown && may_wait && !is_cancelled) || executor.is_in_progress(identity) {
-        return Ok(None);
+        return Ok(Checked::Open);
     }
     // An outcome of this attempt at this generation, or of a later attempt.
     let ended = Ended::list(base, &work).await?;
@@ -210,7 +275,7 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
         if whole.generation != identity.generation || whole.succeeded {
             records.delete_object(&work).await?;
         }
-        return Ok(Some(Checked::Settled));
+        return Ok(Checked::Settled);
     }
     if let Some(pack) = &work.pack {
         let layout = records.layouts.read(&work).await?;
@@ -218,31 +283,34 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
         let pack = layout.as_ref().map_or(pack, |layout| &layout.pack);
         if ended.has_succeeded(pack) {
             records.delete_object(&work).await?;
-            return Ok(Some(Checked::Settled));
+            return Ok(Checked::Settled);
         }
         let remaining = ended.remaining(pack, identity.attempt);
         let range = |(first, attempt): &(u32, u32)| work.of_attempt(*first, *attempt).identity;
         if remaining.iter().all(|of| executor.is_in_progress(&range(of))) {
-            return Ok(if remaining.is_empty() { Some(Checked::Settled) } else { None });
+            return Ok(if remaining.is_empty() { Checked::Settled } else { Checked::Open });
         }
         if is_split && is_cancelled {
             // Each range is cancelled by itself.
             base.requeue(&work, input.created).await?;
-            return Ok(Some(Checked::Requeued(now)));
+            return Ok(Checked::Requeued(now));
         }
     }
     if is_cancelled {
         records.conclude(&origin, &work, cancelled_outcome(&work)).await?;
-        return Ok(Some(Checked::Settled));
+        return Ok(Checked::Settled);
     }
     if let Err(refusal) = work.check_message() {
         records.refuse(&origin, &work, &refusal).await?;
-        return Ok(Some(Checked::Settled));
+        return Ok(Checked::Settled);
+    }
+    if let Some(at) = requeued {
+        return Ok(Checked::Requeued(at));
     }
     base.requeue(&work, None).await?;
     base.metrics.swept.inc();
     tracing::info!(object = input.name, generation = input.generation, "requeued an old input");
-    Ok(Some(Checked::Requeued(now)))
+    Ok(Checked::Requeued(now))
 }
 
 #[cfg(test)]
@@ -262,5 +330,21 @@ mod tests {
         // Its outcome is deleted at 90 days, and clocks differ.
         assert_eq!(age(Some(hours(24 * 89 + 1))), Age::Expired);
         assert_eq!(age(Some(hours(24 * 91))), Age::Expired);
+    }
+
+    #[test]
+    fn an_input_comes_due_when_it_is_old_and_every_few_hours_from_then_on() {
+        let requested: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+        let hours = SignedDuration::from_hours;
+        let is_due = |after: Option<i64>, until: i64| {
+            let after = after.map(|after| requested + hours(after));
+            comes_due(requested, hours(1), hours(6), after, requested + hours(until))
+        };
+        assert_eq!([(None, 0), (None, 1), (None, 99)].map(|(after, until)| is_due(after, until)), [false, true, true]);
+        // A sweep that came too early for it, one that requeued it, and the next turn.
+        assert_eq!(
+            [(0, 1), (1, 1), (1, 6), (2, 7), (7, 12), (7, 13)].map(|(after, until)| is_due(Some(after), until)),
+            [true, false, false, true, false, true]
+        );
     }
 }

@@ -163,7 +163,7 @@ impl Fixture {
                     }
                 }
                 control["changed"] = Timestamp::now().to_string().into();
-                state.replace(&name, control.to_string().into());
+                state.replace(&name, control.to_string().into(), BTreeMap::new());
             }
         });
     }

@@ -87,7 +87,7 @@ fn messages_that_wait_when_a_process_stops_come_back_at_once() {
 #[test]
 fn intake_stays_stopped_while_access_is_denied() {
     let fixture = Fixture::new();
-    fixture.expect_warnings(&["intake stops", "intake stays stopped", "not ready"]);
+    fixture.expect_warnings(&["intake stops", "intake stays stopped", "not ready", "record the sweep"]);
     let process = Process::start(&fixture, Setting::default());
     process.wait_for("/readyz", |answer| answer.starts_with("HTTP/1.1 200"));
     fixture.change(|state| state.denies_writes = true);

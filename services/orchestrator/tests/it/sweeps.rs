@@ -9,6 +9,8 @@ use crate::fixture::{Fixture, Process, Setting};
 
 /// At this age the sweep would requeue an input.
 const OLD: Duration = Duration::from_secs(4000);
+/// The age of an input that the sweep requeues.
+const SWEEP_AGE: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[test]
@@ -80,6 +82,8 @@ fn an_input_that_cannot_be_published_ends_no_sweep_and_repeats_nothing() {
     });
     // Several sweeps later.
     let next = fixture.submit("e", "good", None, 0);
+    // It gets old after those.
+    fixture.change(|state| state.objects.get_mut(&next.identity.object).unwrap().created += OLD - SWEEP_AGE);
     fixture.wait("the next sweep", |state| state.creations.contains_key(&next.identity.job_name()));
     let published: Vec<String> = fixture.state().published.iter().map(|message| message["job"].clone()).collect();
     assert_eq!(published.len(), 3, "{published:?}");
@@ -91,6 +95,28 @@ fn an_input_that_cannot_be_published_ends_no_sweep_and_repeats_nothing() {
         (&after, Ended::Succeeded, "completed"),
         (&cancelled, Ended::Cancelled, "cancelled"),
     ]);
+    process.terminate().unwrap();
+}
+
+#[test]
+fn a_restart_does_not_requeue_a_backlog_once_more() {
+    let fixture = Fixture::new();
+    let lost = fixture.submit("a", "good", None, 0);
+    fixture.change(|state| state.loses_messages = true);
+    let marker = contract::object::swept("bu1");
+    let process = Process::start(&fixture, Setting { ahead: OLD, ..Setting::default() });
+    fixture.wait("the first sweep", |state| state.objects.contains_key(&marker));
+    process.kill();
+    let generation = fixture.state().objects[&marker].generation;
+    assert_eq!(fixture.state().published.len(), 1);
+    let process = Process::start(&fixture, Setting { ahead: OLD + SWEEP_AGE, ..Setting::default() });
+    fixture.wait("the next sweep", |state| state.objects[&marker].generation != generation);
+    assert_eq!(fixture.state().published.len(), 1, "it was requeued an hour ago");
+    process.kill();
+    fixture.change(|state| state.loses_messages = false);
+    let process = Process::start(&fixture, Setting { ahead: OLD + DAY, ..Setting::default() });
+    fixture.wait_until_done();
+    fixture.check(&[(&lost, Ended::Succeeded, "completed")]);
     process.terminate().unwrap();
 }
 
