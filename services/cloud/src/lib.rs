@@ -13,7 +13,7 @@ pub mod probes;
 pub mod proxy;
 pub mod queue;
 pub mod requests;
-mod retries;
+pub mod retries;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;

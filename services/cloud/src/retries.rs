@@ -2,6 +2,7 @@
 //! say nothing while it lasts.
 
 use std::{
+    collections::BTreeMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -20,8 +21,8 @@ use google_cloud_gax::{
 const PAUSE_MAX: Duration = Duration::from_secs(8);
 /// How long a call fails before a warning says so. A shorter failure is nothing to act on.
 const TOLD_AFTER: Duration = Duration::from_secs(10);
-/// Shortest time between two warnings of one client, which may have thousands of calls in progress.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Shortest time between two warnings of the same: thousands of calls may be in progress.
+pub const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Truncated exponential backoff with jitter, as Cloud Storage and Pub/Sub ask for.
 pub(crate) fn pauses(first: Duration) -> ExponentialBackoff {
@@ -34,33 +35,43 @@ pub(crate) fn every_try() -> CircuitBreaker {
     CircuitBreaker::clamp(1, 0, 0)
 }
 
-/// A retry policy that also warns of a call that keeps failing: until its time limit nothing else would tell.
-#[derive(Debug)]
-pub(crate) struct Told<P> {
-    policy: P,
-    service: &'static str,
-    last: Mutex<Option<Instant>>,
-}
+/// Says when it is time to tell of what happens again and again.
+#[derive(Debug, Default)]
+pub struct Told(Mutex<BTreeMap<&'static str, Instant>>);
 
-impl<P> Told<P> {
-    /// Retries as `policy` says; warnings name the service.
-    pub(crate) fn new(service: &'static str, policy: P) -> Self {
-        Self { policy, service, last: Mutex::new(None) }
-    }
-
-    /// Whether a call that began then is to be told of now.
-    fn is_due(&self, start: Instant, now: Instant) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_due = now.saturating_duration_since(start) >= TOLD_AFTER
-            && last.is_none_or(|last| now.saturating_duration_since(last) >= TOLD_EVERY);
+impl Told {
+    /// Whether to tell of this now: not within [`TOLD_EVERY`] of the last time.
+    pub fn is_due(&self, what: &'static str, now: Instant) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_due = told.get(what).is_none_or(|last| now.saturating_duration_since(*last) >= TOLD_EVERY);
         if is_due {
-            *last = Some(now);
+            told.insert(what, now);
         }
         is_due
     }
 }
 
-impl<P: RetryPolicy> RetryPolicy for Told<P> {
+/// A retry policy that also warns of a call that keeps failing: until its time limit nothing else would tell.
+#[derive(Debug)]
+pub(crate) struct Telling<P> {
+    policy: P,
+    service: &'static str,
+    told: Told,
+}
+
+impl<P> Telling<P> {
+    /// Retries as `policy` says; warnings name the service.
+    pub(crate) fn new(service: &'static str, policy: P) -> Self {
+        Self { policy, service, told: Told::default() }
+    }
+
+    /// Whether a call that began then is to be told of now.
+    fn is_due(&self, start: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(start) >= TOLD_AFTER && self.told.is_due(self.service, now)
+    }
+}
+
+impl<P: RetryPolicy> RetryPolicy for Telling<P> {
     fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
         let decided = self.policy.on_error(state, error);
         if let RetryResult::Continue(error) = &decided
@@ -89,9 +100,9 @@ mod tests {
 
     #[test]
     fn a_client_tells_of_long_failures_and_not_of_each() {
-        let told = Told::new("Cloud Storage", ());
+        let telling = Telling::new("Cloud Storage", ());
         let start = Instant::now();
-        let due = |after: u64| told.is_due(start, start + Duration::from_secs(after));
+        let due = |after: u64| telling.is_due(start, start + Duration::from_secs(after));
         assert_eq!([0, 9, 10, 11, 69, 70, 71].map(due), [false, false, true, false, false, true, false]);
     }
 

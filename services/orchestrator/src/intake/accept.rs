@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cloud::retries::Told;
 use contract::message::{self, Request};
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -41,12 +42,14 @@ pub(crate) struct Acceptor {
     pub(crate) gate: Arc<Gate>,
     /// Limits how many large messages are refused at the same time.
     pub(super) large_refusals: Semaphore,
+    /// Every message of an outage fails.
+    told: Told,
 }
 
 impl Acceptor {
     pub(crate) fn new(base: &Arc<Base>, admission: Admission, gate: &Arc<Gate>) -> Self {
         let large_refusals = Semaphore::new(LARGE_CONCURRENCY);
-        Self { base: base.clone(), admission, gate: gate.clone(), large_refusals }
+        Self { base: base.clone(), admission, gate: gate.clone(), large_refusals, told: Told::default() }
     }
 
     /// Carries a message to its end. Nacks it early when `stop` is cancelled.
@@ -91,8 +94,13 @@ impl Acceptor {
             self.base.metrics.retried(reason);
             if reason == retry::DELETING {
                 tracing::info!("the message waits for the end of an earlier Job: {why}");
+            } else if self.told.is_due(reason, std::time::Instant::now()) {
+                tracing::warn!(
+                    reason,
+                    "failed to admit the message, will retry: {why}; more of the same is logged with level debug"
+                );
             } else {
-                tracing::warn!(reason, "failed to admit the message, will retry: {why}");
+                tracing::debug!(reason, "failed to admit the message, will retry: {why}");
             }
             let wait = after.max(backoff.mul_f64(0.5 + rand::random::<f64>()));
             backoff = (backoff * 2).min(RETRY_MAX);
