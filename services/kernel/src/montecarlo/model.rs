@@ -86,6 +86,11 @@ pub trait Shape: Debug + Send + Sync {
         false
     }
 
+    /// Whether one underlying alone decides each path, so that paths need not show the Greeks of the others.
+    fn is_decided_by_one(&self) -> bool {
+        false
+    }
+
     /// Simulates one block: fills the lanes that are wanted.
     fn evaluate(&self, terms: &Terms, draws: &mut Draws<'_>, wanted: &[usize], space: &mut Workspace);
 }

@@ -28,6 +28,8 @@ pub struct Plan {
     pub bridge: Option<Bridge>,
     /// Lanes that are asked for, the price first.
     pub wanted: Vec<usize>,
+    /// Price of each underlying now.
+    pub spots: Vec<f64>,
     /// The simulated part of each of them, where it needs no simulation.
     pub certain: Option<Vec<f64>>,
     /// How the payoff is estimated.
@@ -76,6 +78,7 @@ impl Plan {
             discount: exp(-rate * trade.maturity),
         };
         let is_still = assets.iter().all(|asset| !asset.moves(terms.maturity));
+        let spots = assets.iter().map(|asset| asset.spot).collect();
         let model = trade.payoff.model(terms, assets);
         let draws = model.shape.draws();
         let columns = columns(book, trade);
@@ -86,6 +89,7 @@ impl Plan {
             draws,
             bridge: (model.shape.is_path() && book.sampling == Sampling::Sobol).then(|| Bridge::new(draws)),
             wanted: columns.iter().map(|(_, lane)| *lane).collect(),
+            spots,
             certain: None,
             model,
         };
@@ -107,12 +111,30 @@ impl Plan {
     pub fn other(&mut self) -> Option<Self> {
         let model = Model::new(self.model.other.take()?, self.model.terms);
         let Self { key, trade, sampling, draws, .. } = *self;
-        Some(Self { key, trade, sampling, draws, bridge: None, wanted: self.wanted.clone(), certain: None, model })
+        let (wanted, spots) = (self.wanted.clone(), self.spots.clone());
+        Some(Self { key, trade, sampling, draws, bridge: None, wanted, spots, certain: None, model })
     }
 
     /// Simulates one block: fills the lanes that are wanted.
     pub fn evaluate(&self, draws: &mut Draws<'_>, space: &mut Workspace) {
         self.model.shape.evaluate(&self.model.terms, draws, &self.wanted, space);
+    }
+
+    /// The mean square of a measure that no path shows, when another underlying decided all of them: in its place it
+    /// would move the level as much. `squares` are those of all measures.
+    pub fn unseen_square(&self, measure: usize, squares: &[f64]) -> f64 {
+        let (lane, count) = (self.wanted[measure], self.spots.len());
+        if !self.model.shape.is_decided_by_one() || !(1..=3 * count).contains(&lane) {
+            return 0.0;
+        }
+        let (kind, own) = ((lane - 1) / count, (lane - 1) % count);
+        // Squares of delta, gamma and vega.
+        let power = [2, 4, 0][kind];
+        let of = |other: usize| {
+            let at = self.wanted.iter().position(|lane| *lane == 1 + kind * count + other)?;
+            Some(squares[at] * (self.spots[other] / self.spots[own]).powi(power))
+        };
+        (0..count).filter_map(of).fold(0.0, f64::max)
     }
 
     /// A lane's value from the mean of what was simulated.

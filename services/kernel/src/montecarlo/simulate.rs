@@ -89,11 +89,15 @@ impl Layout {
 
     /// Adds to a measure the error that its values need not show: where it is discontinuous, a path more on the other
     /// side changes the mean by what a path is worth, divided by their number.
-    fn seen(self, one: Moments, is_shown: bool) -> Moments {
+    fn seen(self, one: Moments, square: f64, is_shown: bool) -> Moments {
         let samples = (u64::from(self.replicates) * self.samples) as f64;
-        let square = if self.replicates > 1 { one.square } else { one.mean_square() };
         let unseen = if is_shown { 0.0 } else { PATHS_UNSEEN * square.sqrt() / samples };
         Moments { unseen, ..one }
+    }
+
+    /// Mean square of the paths of a measure.
+    fn square(self, one: &Moments) -> f64 {
+        if self.replicates > 1 { one.square } else { one.mean_square() }
     }
 
     /// Why the standard error of a measure cannot be trusted, if it cannot.
@@ -174,7 +178,12 @@ pub fn simulate(book: &Book, share: Share, threads: usize) -> Vec<Estimate> {
         let estimate = &mut estimates[number];
         if estimate.measures.is_empty() {
             let is_shown = |measure: usize| measure == 0 && !plan.model.shape.jumps();
-            let seen = total.into_iter().enumerate().map(|(measure, one)| layout.seen(one, is_shown(measure)));
+            let squares: Vec<f64> = total.iter().map(|one| layout.square(one)).collect();
+            let seen = total.into_iter().enumerate().map(|(measure, one)| {
+                let own = squares[measure];
+                let square = if own == 0.0 { plan.unseen_square(measure, &squares) } else { own };
+                layout.seen(one, square, is_shown(measure))
+            });
             estimate.measures = seen.collect();
             let doubt = |(measure, one): (usize, &Moments)| Some((measure, layout.doubt(one, measure == 0)?));
             estimate.doubt = estimate.measures.iter().enumerate().find_map(doubt);

@@ -120,6 +120,10 @@ impl Shape for Level {
         false
     }
 
+    fn is_decided_by_one(&self) -> bool {
+        matches!(self.basket.basket_type, BasketType::BestOf | BasketType::WorstOf)
+    }
+
     fn evaluate(&self, terms: &Terms, draws: &mut Draws<'_>, wanted: &[usize], space: &mut Workspace) {
         let greeks = wanted.len() > 1;
         let count = self.assets.len();

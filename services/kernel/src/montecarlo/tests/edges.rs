@@ -123,6 +123,29 @@ fn what_is_out_of_reach_is_worth_nothing() {
     }
 }
 
+/// An underlying that is never the best may still become it: its Greeks are 0, but not for certain.
+#[test]
+fn greeks_that_no_path_shows_have_an_error() {
+    let factor = super::super::correlation::cholesky(&[vec![1.0], vec![0.5, 1.0]]).unwrap();
+    let payoff = Payoff::Basket(Basket { basket_type: BasketType::BestOf, weights: vec![1.0, 0.45], factor });
+    for sampling in [Sampling::PseudoRandom, Sampling::Antithetic, Sampling::Sobol] {
+        let mut book = book(1, 1_000, 0.2, vec![trade(payoff.clone(), OptionType::Call, 100.0, 1.0)]);
+        let other = ("OTHER".to_owned(), Underlying { spot: 0.5 * SPOT, ..market(0.2) });
+        book.underlyings = [&book.underlyings[..], &[other]].concat().into();
+        book.trades[0].underlyings = vec![0, 1];
+        book.sampling = sampling;
+        book.measures = vec![Measure::Delta, Measure::Gamma, Measure::Vega];
+        let found = first(&book);
+        assert_eq!(found.doubt, None);
+        let [_, delta, never, _, gamma, _, vega] = found.measures[..] else { panic!("{found:?}") };
+        assert_eq!([never.mean, gamma.mean, vega.mean], [0.0; 3]);
+        // As much as the first one has in two paths of a thousand, for a price half as high.
+        let error = never.standard_error();
+        assert!(error > delta.mean * 2e-3 && error < delta.mean * 2e-2, "{error} {}", delta.mean);
+        assert!(gamma.standard_error() > 0.0 && vega.standard_error() > 0.0);
+    }
+}
+
 /// Every payoff without volatility or without time: one path, whose price and Greeks have no error.
 #[test]
 fn prices_that_are_certain_have_no_error() {
