@@ -450,6 +450,7 @@ impl World {
 fn succeeded() -> Record {
     Record {
         index: 0,
+        name: None,
         state: State::Succeeded,
         reason: None,
         log_tail: None,
