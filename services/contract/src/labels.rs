@@ -113,7 +113,7 @@ pub const METADATA_ROW_ERRORS: &str = "deskgrid-row-errors";
 pub const METADATA_RETRIED: &str = "deskgrid-retried";
 /// Metadata of a control object: an orchestrator has applied its decisions.
 pub const METADATA_APPLIED: &str = "deskgrid-applied";
-/// Metadata of `control/swept`: RFC 3339 time at which the last sweep began.
+/// Metadata of `swept`: RFC 3339 time at which the last sweep began.
 pub const METADATA_SWEPT: &str = "deskgrid-swept";
 /// Metadata of an outcome object: RFC 3339 time at which a person discarded it.
 pub const METADATA_DISCARDED: &str = "deskgrid-discarded";

@@ -101,9 +101,9 @@ pub fn logouts_prefix(business: &str, app: &str) -> String {
     format!("{}logouts/{app}/", control_prefix(business))
 }
 
-/// `B/control/swept`: when an orchestrator last swept the inputs.
+/// `B/swept`: when an orchestrator last swept the inputs.
 pub fn swept(business: &str) -> String {
-    format!("{}swept", control_prefix(business))
+    format!("{business}/swept")
 }
 
 /// Session of a control object; `None` if the name is not that of one.
