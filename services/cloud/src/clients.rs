@@ -200,7 +200,7 @@ impl Connection {
 
 /// How failing calls to publish are tried again.
 fn publish_policy() -> impl RetryPolicy {
-    retries::Telling::new("Pub/Sub", RetryableErrors.with_time_limit(PUBLISH_RETRY_LIMIT))
+    retries::Warning::new("Pub/Sub", RetryableErrors.with_time_limit(PUBLISH_RETRY_LIMIT))
 }
 
 /// Application default credentials with the scopes of Google Cloud and its clusters; a key is exchanged for access

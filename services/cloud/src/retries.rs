@@ -1,5 +1,5 @@
 //! How failing calls are tried again: Google's clients would go on slowly, for minutes, after an outage has ended, and
-//! say nothing while it lasts.
+//! log nothing while it lasts.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +20,9 @@ use google_cloud_gax::{
 /// Longest pause between two tries. The client's own is a minute.
 const PAUSE_MAX: Duration = Duration::from_secs(8);
 /// How long a call fails before a warning says so. A shorter failure is nothing to act on.
-const TOLD_AFTER: Duration = Duration::from_secs(10);
+const WARN_AFTER: Duration = Duration::from_secs(10);
 /// Shortest time between two warnings of the same: thousands of calls may be in progress.
-pub const TOLD_EVERY: Duration = Duration::from_secs(60);
+pub const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Truncated exponential backoff with jitter, as Cloud Storage and Pub/Sub ask for.
 pub(crate) fn pauses(first: Duration) -> ExponentialBackoff {
@@ -35,43 +35,43 @@ pub(crate) fn every_try() -> CircuitBreaker {
     CircuitBreaker::clamp(1, 0, 0)
 }
 
-/// Says when it is time to tell of what happens again and again.
+/// Limits the warnings of failures that repeat.
 #[derive(Debug, Default)]
-pub struct Told(Mutex<BTreeMap<&'static str, Instant>>);
+pub struct WarningLimit(Mutex<BTreeMap<&'static str, Instant>>);
 
-impl Told {
-    /// Whether to tell of this now: not within [`TOLD_EVERY`] of the last time.
-    pub fn is_due(&self, what: &'static str, now: Instant) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_due = told.get(what).is_none_or(|last| now.saturating_duration_since(*last) >= TOLD_EVERY);
+impl WarningLimit {
+    /// Whether to warn of this reason now: not within [`WARN_INTERVAL`] of its last warning.
+    pub fn is_due(&self, reason: &'static str, now: Instant) -> bool {
+        let mut warned = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_due = warned.get(reason).is_none_or(|last| now.saturating_duration_since(*last) >= WARN_INTERVAL);
         if is_due {
-            told.insert(what, now);
+            warned.insert(reason, now);
         }
         is_due
     }
 }
 
-/// A retry policy that also warns of a call that keeps failing: until its time limit nothing else would tell.
+/// A retry policy that also warns of a call that keeps failing; without it nothing is logged until the time limit.
 #[derive(Debug)]
-pub(crate) struct Telling<P> {
+pub(crate) struct Warning<P> {
     policy: P,
     service: &'static str,
-    told: Told,
+    limit: WarningLimit,
 }
 
-impl<P> Telling<P> {
+impl<P> Warning<P> {
     /// Retries as `policy` says; warnings name the service.
     pub(crate) fn new(service: &'static str, policy: P) -> Self {
-        Self { policy, service, told: Told::default() }
+        Self { policy, service, limit: WarningLimit::default() }
     }
 
-    /// Whether a call that began then is to be told of now.
+    /// Whether to warn now of a call that began at `start`.
     fn is_due(&self, start: Instant, now: Instant) -> bool {
-        now.saturating_duration_since(start) >= TOLD_AFTER && self.told.is_due(self.service, now)
+        now.saturating_duration_since(start) >= WARN_AFTER && self.limit.is_due(self.service, now)
     }
 }
 
-impl<P: RetryPolicy> RetryPolicy for Telling<P> {
+impl<P: RetryPolicy> RetryPolicy for Warning<P> {
     fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
         let decided = self.policy.on_error(state, error);
         if let RetryResult::Continue(error) = &decided
@@ -99,10 +99,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_tells_of_long_failures_and_not_of_each() {
-        let telling = Telling::new("Cloud Storage", ());
+    fn a_client_warns_of_long_failures_and_not_of_each() {
+        let warning = Warning::new("Cloud Storage", ());
         let start = Instant::now();
-        let due = |after: u64| telling.is_due(start, start + Duration::from_secs(after));
+        let due = |after: u64| warning.is_due(start, start + Duration::from_secs(after));
         assert_eq!([0, 9, 10, 11, 69, 70, 71].map(due), [false, false, true, false, false, true, false]);
     }
 

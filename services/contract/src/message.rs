@@ -489,25 +489,9 @@ fn locate(bucket: &str, object: &str, business: &Business) -> Result<Work, Refus
     }
     let (session, job) = object::parse_input(&business.name, object)
         .map_err(|error| Refusal::new("wrong-object", format!("{error:#}")))?;
-    Ok(Work {
-        identity: Identity {
-            bucket: bucket.to_owned(),
-            object: object.to_owned(),
-            generation: 0,
-            first: None,
-            attempt: 0,
-        },
-        business: business.name.clone(),
-        session,
-        job,
-        client: None,
-        pack: None,
-        only: None,
-        span: None,
-        priority: false,
-        common: Vec::new(),
-        resources: Resources::default(),
-    })
+    let identity =
+        Identity { bucket: bucket.to_owned(), object: object.to_owned(), generation: 0, first: None, attempt: 0 };
+    Ok(Work::new(identity, &business.name, &session, &job))
 }
 
 fn options(work: &mut Work, attributes: &BTreeMap<String, String>, business: &Business) -> Result<(), Refusal> {

@@ -331,7 +331,7 @@ impl Item {
         }
     }
 
-    /// What tells it from the items of other jobs: `JOB[3]` or `JOB/a/b.json`.
+    /// What distinguishes it from the items of other jobs: `JOB[3]` or `JOB/a/b.json`.
     pub fn path(&self, job: &str) -> String {
         match &self.name {
             Some(name) => format!("{job}/{name}"),

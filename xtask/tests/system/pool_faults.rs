@@ -110,7 +110,7 @@ async fn a_pool_goes_on_after_a_minute_without_a_bucket() {
     for pod in pods.list(&ListParams::default().labels("app=orchestrator")).await.unwrap() {
         logs += &pods.logs(&pod.name_any(), &LogParams::default()).await.unwrap();
     }
-    assert!(logs.contains("a call keeps failing, and is tried again"), "nothing tells of the outage: {logs}");
+    assert!(logs.contains("a call keeps failing, and is tried again"), "no warning of the outage: {logs}");
     world.assert_equation("bu1", &expected).await;
     assert!(over.elapsed() < GOES_ON, "it goes on at once when the bucket is back: {:.0?}", over.elapsed());
     world.stop().await;

@@ -98,7 +98,7 @@ impl Store {
     /// # Errors
     /// When a client cannot be built.
     pub async fn connect_for(connection: &Connection, retry_limit: Duration) -> anyhow::Result<Self> {
-        let policy = || retries::Telling::new("Cloud Storage", RetryableErrors.with_time_limit(retry_limit));
+        let policy = || retries::Warning::new("Cloud Storage", RetryableErrors.with_time_limit(retry_limit));
         let mut storage = Storage::builder()
             .with_credentials(connection.storage_credentials())
             .with_grpc_subchannel_count(1)

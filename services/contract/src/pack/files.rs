@@ -20,7 +20,7 @@ pub const FILES_MAX: u32 = 1_000_000;
 const BLOCK: u64 = 512;
 /// Maximum size of what describes an entry, in bytes: a damaged archive must not fill the memory with a name.
 const DESCRIPTION_MAX: u64 = 1024 * 1024;
-/// Bytes that tell how a file is compressed.
+/// Bytes that show how a file is compressed.
 const HEAD: usize = 6;
 /// How compressed files begin, and what compressed them.
 const COMPRESSED: [(&[u8], &str); 5] = [

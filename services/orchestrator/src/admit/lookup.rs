@@ -20,7 +20,7 @@ use crate::admit::error::AdmitError;
 const CONCURRENCY: usize = 2;
 
 type Answer = Result<bool, AdmitError>;
-/// The name of an outcome, and who asks for it.
+/// The name of an outcome, and the one that requests it.
 type Request = (String, oneshot::Sender<Answer>);
 
 /// The requests that wait, by session: outcomes of one session have a common prefix, so one listing finds them.

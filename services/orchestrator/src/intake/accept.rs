@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloud::retries::Told;
+use cloud::retries::WarningLimit;
 use contract::message::{self, Request};
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -43,13 +43,13 @@ pub(crate) struct Acceptor {
     /// Limits how many large messages are refused at the same time.
     pub(super) large_refusals: Semaphore,
     /// Every message of an outage fails.
-    told: Told,
+    warnings: WarningLimit,
 }
 
 impl Acceptor {
     pub(crate) fn new(base: &Arc<Base>, admission: Admission, gate: &Arc<Gate>) -> Self {
         let large_refusals = Semaphore::new(LARGE_CONCURRENCY);
-        Self { base: base.clone(), admission, gate: gate.clone(), large_refusals, told: Told::default() }
+        Self { base: base.clone(), admission, gate: gate.clone(), large_refusals, warnings: WarningLimit::default() }
     }
 
     /// Carries a message to its end. Nacks it early when `stop` is cancelled.
@@ -94,7 +94,7 @@ impl Acceptor {
             self.base.metrics.retried(reason);
             if reason == retry::DELETING {
                 tracing::info!("the message waits for the end of an earlier Job: {why}");
-            } else if self.told.is_due(reason, std::time::Instant::now()) {
+            } else if self.warnings.is_due(reason, std::time::Instant::now()) {
                 tracing::warn!(
                     reason,
                     "failed to admit the message, will retry: {why}; more of the same is logged with level debug"
